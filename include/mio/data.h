@@ -1,0 +1,90 @@
+/* libmio: datasets: labelled or unlabelled byte images from files, folders, memory or a callback. */
+#ifndef MIO_DATA_H
+#define MIO_DATA_H
+
+#include <mio/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * A sequence of byte images (height x width x channels, RGB or grey) with optional labels. Immutable once made; may be
+ * read from any threads at once. Reference-counted.
+ */
+typedef struct mio_dataset mio_dataset;
+
+/** Name of the dataset format at index ("cifar10", "cifar100", "flat", "folder", "idx", "stl10"); NULL past the last. */
+MIO_API const char *mio_dataset_format_at(size_t index);
+
+/**
+ * Opens a dataset and decodes it into memory once.
+ *
+ * format, path, split:
+ *   "idx"      a folder of IDX files, plain or .gz, with the MNIST names; split "train" or "test" (t10k)
+ *   "cifar10"  the binary version: its folder, or the .tar.gz itself; split "train" or "test"
+ *   "cifar100" likewise, fine labels (split "train:coarse" takes the 20 coarse ones)
+ *   "stl10"    the binary version's folder; split "train", "test", "unlabeled", or "train:K" for fold K of 0..9
+ *   "folder"   one sub-folder a class (sorted by name), JPEG and PNG inside; split names a sub-folder of path, or NULL
+ *   "flat"     all images below path, without labels; split as for "folder"
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
+ * MIO_ERROR_UNSUPPORTED (a codec this build lacks), MIO_ERROR_ARGUMENT (unknown format or split; an empty dataset),
+ * MIO_ERROR_MEMORY.
+ */
+MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,
+                                    mio_dataset **dataset);
+/**
+ * A dataset over the caller's own pixels, not copied: they must outlive the dataset. images: count x height rows of
+ * width x channels bytes, row_stride bytes apart (0: width x channels). labels: count values >= 0, or NULL; copied.
+ */
+MIO_API mio_status mio_dataset_from_memory(mio_context *context, size_t count, size_t height, size_t width,
+                                           size_t channels, size_t row_stride, const uint8_t *images,
+                                           const int32_t *labels, mio_dataset **dataset);
+
+/**
+ * Image callback: writes image `index` (height x width x channels bytes, packed) and its label (-1 for none). Returns 0,
+ * or any other number to fail the read with MIO_ERROR_IO. Called from any thread, also at once.
+ */
+typedef struct mio_image_source {
+    size_t struct_size;
+    void *user;
+    int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label);
+} mio_image_source;
+/** A dataset whose images come from a callback: each is read once, now, into the compact cache. */
+MIO_API mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t height, size_t width,
+                                             size_t channels, const mio_image_source *source, mio_dataset **dataset);
+
+MIO_API mio_dataset *mio_dataset_retain(mio_dataset *dataset);
+MIO_API void mio_dataset_release(mio_dataset *dataset);
+
+MIO_API size_t mio_dataset_count(const mio_dataset *dataset);
+/** Channels of every image. */
+MIO_API size_t mio_dataset_channels(const mio_dataset *dataset);
+/** Size of one image; they differ only in "folder" and "flat". Either pointer may be NULL. */
+MIO_API mio_status mio_dataset_image_size(const mio_dataset *dataset, size_t index, size_t *height, size_t *width);
+/** Copies one image out: height x width x channels bytes, packed; capacity in bytes. */
+MIO_API mio_status mio_dataset_image(const mio_dataset *dataset, size_t index, size_t capacity, uint8_t *pixels);
+/** Label of one image, -1 where there is none. */
+MIO_API mio_status mio_dataset_label(const mio_dataset *dataset, size_t index, int32_t *label);
+/** Number of classes: the highest label + 1, 0 without labels. */
+MIO_API size_t mio_dataset_class_count(const mio_dataset *dataset);
+/** Name of a class, or NULL where the dataset has none. Lives as long as the dataset. */
+MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t label);
+
+/** The images at the given indices, in that order, sharing the pixels of the parent. */
+MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices,
+                                      mio_dataset **subset);
+/**
+ * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded so
+ * that no class is left empty), the second the rest. The same seed gives the same split.
+ */
+MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t seed, mio_dataset **first,
+                                     mio_dataset **second);
+/** Per-channel mean and population standard deviation over all pixels, in units of [0,1]. */
+MIO_API mio_status mio_dataset_statistics(const mio_dataset *dataset, size_t channels, double *mean,
+                                          double *deviation);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* libmio: image encoders: a builder for convolutional networks, training passes, and embedding of images. */
+#ifndef MIO_ENCODER_H
+#define MIO_ENCODER_H
+
+#include <mio/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Collects the layers of an encoder. Errors stick: every later call returns -1, mio_builder_finish reports the first. */
+typedef struct mio_builder mio_builder;
+/** A tensor in the graph under construction; negative after an error. */
+typedef int32_t mio_node;
+/** A finished network with its weights: encoder (features) and projector (projections). */
+typedef struct mio_encoder mio_encoder;
+
+/** First layers of a ResNet. */
+typedef enum mio_stem {
+    MIO_STEM_IMAGENET = 0,      /**< 7x7 stride 2 padding 3, batch norm, ReLU, 3x3 max pool stride 2 padding 1 */
+    MIO_STEM_SMALL = 1,         /**< 3x3 stride 1 padding 1, batch norm, ReLU; for images up to about 64 pixels */
+    MIO_STEM_SMALL_UNPADDED = 2 /**< as SMALL without padding: what the MIO paper's code does for 32x32 */
+} mio_stem;
+
+/**
+ * Starts a network for images of height x width pixels with channels values each.
+ * Errors: MIO_ERROR_ARGUMENT (an extent of 0), MIO_ERROR_MEMORY.
+ */
+MIO_API mio_status mio_builder_create(mio_context *context, size_t channels, size_t height, size_t width,
+                                      mio_builder **builder);
+MIO_API mio_builder *mio_builder_retain(mio_builder *builder);
+MIO_API void mio_builder_release(mio_builder *builder);
+
+/**
+ * Names the tensors of the next layer: "layer1.0.conv1" makes "layer1.0.conv1.weight". Without it layers are called
+ * "conv0", "bn1", ... after their place in the graph.
+ */
+MIO_API void mio_builder_name(mio_builder *builder, const char *name);
+
+/** The image tensor. */
+MIO_API mio_node mio_builder_input(mio_builder *builder);
+/** 2-D convolution without bias, square kernel: out = floor((in + 2 padding - kernel) / stride) + 1. */
+MIO_API mio_node mio_builder_conv2d(mio_builder *builder, mio_node input, size_t out_channels, size_t kernel,
+                                    size_t stride, size_t padding);
+/** Batch normalisation over images and pixels: epsilon 1e-5, momentum 0.1, running variance unbiased (torch's rules). */
+MIO_API mio_node mio_builder_batch_norm(mio_builder *builder, mio_node input);
+/** max(x, 0). */
+MIO_API mio_node mio_builder_relu(mio_builder *builder, mio_node input);
+/** Maximum over a square window; padding never wins. */
+MIO_API mio_node mio_builder_max_pool(mio_builder *builder, mio_node input, size_t kernel, size_t stride,
+                                      size_t padding);
+/** Mean over all pixels: channels x 1 x 1. */
+MIO_API mio_node mio_builder_global_average_pool(mio_builder *builder, mio_node input);
+/** Sum of two tensors of one shape. */
+MIO_API mio_node mio_builder_add(mio_builder *builder, mio_node left, mio_node right);
+/** Fully connected layer over all values of a channels x 1 x 1 tensor; bias 0 or 1. */
+MIO_API mio_node mio_builder_linear(mio_builder *builder, mio_node input, size_t out_features, int32_t bias);
+
+/**
+ * A ResNet of depth 18, 34 (basic blocks) or 50 (bottlenecks, stride on the 3x3: "v1.5") up to and including global
+ * average pooling; base_width is torchvision's 64. Tensor names are torchvision's, without fc.
+ */
+MIO_API mio_node mio_builder_resnet(mio_builder *builder, mio_node input, int32_t depth, size_t base_width,
+                                    mio_stem stem);
+/**
+ * The MIO projector: `layers` linear layers without bias, batch norm after each, ReLU after all but the last.
+ * Tensors are projector.mlp.{0,2,...}.linear_layer.weight and .bn_layer.*.
+ */
+MIO_API mio_node mio_builder_projector(mio_builder *builder, mio_node input, size_t layers, size_t hidden, size_t out);
+
+/**
+ * Plans the network and initialises its weights as torchvision does, from the context's seed.
+ * features: what mio_encoder_embed returns, channels x 1 x 1. projections: what the loss sees, channels x 1 x 1;
+ * -1 for none. The builder may be released or finished again afterwards.
+ * Errors: the builder's first error; MIO_ERROR_ARGUMENT (a node of another shape); MIO_ERROR_MEMORY.
+ */
+MIO_API mio_status mio_builder_finish(mio_builder *builder, mio_node features, mio_node projections,
+                                      mio_encoder **encoder);
+
+MIO_API mio_encoder *mio_encoder_retain(mio_encoder *encoder);
+MIO_API void mio_encoder_release(mio_encoder *encoder);
+
+/** Sets a named parameter of the encoder ("algorithm": how convolutions are computed). */
+MIO_API mio_status mio_encoder_set(mio_encoder *encoder, const char *parameter, double value);
+MIO_API mio_status mio_encoder_set_text(mio_encoder *encoder, const char *parameter, const char *text);
+MIO_API mio_status mio_encoder_get(const mio_encoder *encoder, const char *parameter, double *value);
+MIO_API size_t mio_encoder_parameter_count(const mio_encoder *encoder);
+MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t index, mio_parameter_info *info);
+
+/** Width of the feature vectors. */
+MIO_API mio_status mio_encoder_feature_dim(const mio_encoder *encoder, size_t *dim);
+/** Width of the projections; 0 without a projector. */
+MIO_API mio_status mio_encoder_projection_dim(const mio_encoder *encoder, size_t *dim);
+/** Shape of the images it works on. Any of the pointers may be NULL. */
+MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height,
+                                           size_t *width);
+/**
+ * Per-channel mean and standard deviation, in units of [0,1] pixels, that mio_encoder_embed normalises with; saved
+ * with the encoder. Default 0 and 1. `channels` must be the encoder's.
+ */
+MIO_API mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t channels, const double *mean,
+                                                 const double *deviation);
+MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean,
+                                                 double *deviation);
+
+/** Draws all weights afresh, as torchvision initialises (convolutions: Kaiming normal, fan-out). */
+MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
+
+/** One weight or running statistic. The caller sets struct_size. The name lives as long as the encoder. */
+typedef struct mio_tensor_info {
+    size_t struct_size;
+    const char *name;   /**< torchvision's, e.g. "layer1.0.conv1.weight" */
+    size_t rank;        /**< how many entries of shape count; 0 for a scalar */
+    size_t shape[4];    /**< as PyTorch: convolution out, in, kernel, kernel; linear out, in */
+    size_t count;       /**< product of the shape */
+    int32_t trainable;  /**< 1 for weights, 0 for running statistics */
+} mio_tensor_info;
+
+MIO_API size_t mio_encoder_tensor_count(const mio_encoder *encoder);
+MIO_API mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tensor_info *info);
+/** Copies a tensor out or in, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT, also for a
+    non-finite value, naming tensor and place. */
+MIO_API mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values);
+MIO_API mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values);
+/** Copies the gradient of a trainable tensor, as the last mio_encoder_backward left it, in PyTorch's layout. */
+MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const char *name, size_t count, float *values);
+
+/**
+ * Training pass: batch statistics, running statistics updated, activations kept for mio_encoder_backward.
+ *
+ * images: views x count x height x width x channels floats, already normalised. Batch norm treats each view by itself,
+ * in order, as if the views were passed one after the other; views 1 normalises all images together.
+ * features: views x count x feature_dim; projections: views x count x projection_dim; either may be NULL.
+ * Errors: MIO_ERROR_ARGUMENT (count 0, one value per channel in a batch norm, non-finite pixels: named), MIO_ERROR_MEMORY.
+ * Memory: activations for this batch size are planned on first use and kept. Thread-safety: one call at a time.
+ */
+MIO_API mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images,
+                                       float *features, float *projections);
+/**
+ * Gradients of all weights for the last mio_encoder_forward, overwriting the previous ones.
+ * grad_projections: views x count x projection_dim; grad_features: views x count x feature_dim; either may be NULL (0).
+ * Errors: MIO_ERROR_STATE (no forward pass to go back over), MIO_ERROR_ARGUMENT (both NULL), MIO_ERROR_MEMORY.
+ */
+MIO_API mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections,
+                                        const float *grad_features);
+/**
+ * Evaluation pass on normalised floats: running statistics, nothing kept or changed. Shapes as mio_encoder_forward.
+ * May run concurrently with itself and with mio_encoder_embed.
+ */
+MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *images, float *features,
+                                     float *projections);
+/**
+ * Features of images, as bytes.
+ *
+ * images: count x height x width x channels in the encoder's channel order (RGB for every built-in reader); row_stride
+ * bytes between rows, 0 means width x channels; images lie height x row_stride apart. Another size than the encoder's
+ * is resized: bilinear with antialias (triangle filter widened by the scale), pixel centres at half-integers.
+ * features: count x feature_dim, written.
+ * Errors: MIO_ERROR_ARGUMENT (another channel count, an extent of 0, a stride shorter than a row), MIO_ERROR_MEMORY.
+ * Thread-safety: may run concurrently with itself on one encoder, not with a call that changes it.
+ */
+MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
+                                     size_t row_stride, const uint8_t *images, float *features);
+
+/**
+ * Loads an encoder: graph, weights, running statistics, normalisation. Also reads it out of a trainer's checkpoint.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (the message names file and offset), MIO_ERROR_MEMORY.
+ */
+MIO_API mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder **encoder);
+/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. */
+MIO_API mio_status mio_encoder_save(const mio_encoder *encoder, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,114 @@
+/* libmio: training: recipes by name, the step, the run, monitors and checkpoints. */
+#ifndef MIO_TRAIN_H
+#define MIO_TRAIN_H
+
+#include <mio/augment.h>
+#include <mio/loss.h>
+#include <mio/optim.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Steps an encoder on batches of views. One call at a time, except mio_trainer_cancel. */
+typedef struct mio_trainer mio_trainer;
+
+/**
+ * Joins the parts of a training run, all kept alive: the optimizer gets the encoder's tensors (unless it has them), the
+ * encoder needs a projector, the loader must give 2 views.
+ */
+MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer,
+                                      mio_schedule *schedule, mio_loader *loader, mio_trainer **trainer);
+MIO_API mio_trainer *mio_trainer_retain(mio_trainer *trainer);
+MIO_API void mio_trainer_release(mio_trainer *trainer);
+/** Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval". */
+MIO_API mio_status mio_trainer_set(mio_trainer *trainer, const char *parameter, double value);
+MIO_API mio_status mio_trainer_set_text(mio_trainer *trainer, const char *parameter, const char *text);
+MIO_API mio_status mio_trainer_get(const mio_trainer *trainer, const char *parameter, double *value);
+MIO_API size_t mio_trainer_parameter_count(const mio_trainer *trainer);
+MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t index, mio_parameter_info *info);
+
+/** What one step did. The caller sets struct_size. Monitors are NAN on steps that did not take them. */
+typedef struct mio_step_report {
+    size_t struct_size;
+    uint64_t step;               /**< steps done, this one included */
+    uint64_t epoch;              /**< epoch of this step, counted from 0 */
+    uint64_t steps_per_epoch;
+    uint64_t total_steps;        /**< where mio_trainer_run ends */
+    double loss;
+    double learning_rate;
+    double images_per_second;    /**< two-view images over the time of this step */
+    double step_seconds;
+    double wait_seconds;         /**< of these, spent waiting for the loader */
+    double positive_similarity;  /**< mean cosine s+ of positive pairs */
+    double negative_similarity;  /**< mean cosine s- of negative pairs */
+    double pair_accuracy;        /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
+    double alignment;            /**< mean squared distance of positive pairs of unit vectors */
+    double uniformity;           /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
+    double channel_deviation;    /**< mean over channels of the deviation of unit projections; 1/sqrt(dim) is healthy, 0 collapse */
+    double effective_rank;       /**< exp of the entropy of the singular values of the unit projections */
+    double mutual_information;   /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
+    double gradient_norm;        /**< of all weights together */
+} mio_step_report;
+
+/**
+ * One optimizer step on the next batch. report may be NULL.
+ * Errors: those of the parts; MIO_ERROR_STATE with the step and the first layer named when a loss, projection, gradient or
+ * weight is not finite: the weights are then those before the step.
+ */
+MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report);
+
+/** Called after each step; 0 continues, any other number ends the run with MIO_ERROR_CANCELLED. */
+typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
+/** Steps to the end ("epochs" or "steps"). callback may be NULL. Errors: mio_trainer_step's; MIO_ERROR_CANCELLED. */
+MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
+/** Asks a running mio_trainer_run to end after its present step. Thread-safety: from any thread; also async-signal-safe. */
+MIO_API void mio_trainer_cancel(mio_trainer *trainer);
+
+/** The trainer's encoder, borrowed. */
+MIO_API mio_encoder *mio_trainer_encoder(mio_trainer *trainer);
+/** Steps done. */
+MIO_API uint64_t mio_trainer_steps_done(const mio_trainer *trainer);
+
+/**
+ * Saves everything that the next step depends on. Compressed, CRC-checked, written to a temporary file beside path, synced
+ * and renamed: a killed process leaves the old checkpoint or the new one.
+ */
+MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path);
+/**
+ * Restores a checkpoint into a trainer built from the same parts; the run then continues bit for bit. If anything does not
+ * fit (the message says what) the trainer is unchanged. Logs a warning if the kernel target differs.
+ */
+MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
+
+/**
+ * A named, complete set of choices for a run: encoder, loss, optimizer, schedule, augmentation, loader. Parameters of the
+ * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
+ * "loader.batch_size", "encoder.depth", "projector.hidden", "trainer.epochs".
+ */
+typedef struct mio_recipe mio_recipe;
+
+/** Name of the recipe at index ("mio-paper", "mio-small", ...); NULL past the last one. */
+MIO_API const char *mio_recipe_name_at(size_t index);
+/** One line on what the recipe is and where it comes from. NULL past the last one. */
+MIO_API const char *mio_recipe_meaning_at(size_t index);
+MIO_API mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe **recipe);
+MIO_API mio_recipe *mio_recipe_retain(mio_recipe *recipe);
+MIO_API void mio_recipe_release(mio_recipe *recipe);
+MIO_API mio_status mio_recipe_set(mio_recipe *recipe, const char *parameter, double value);
+MIO_API mio_status mio_recipe_set_text(mio_recipe *recipe, const char *parameter, const char *text);
+MIO_API mio_status mio_recipe_get(const mio_recipe *recipe, const char *parameter, double *value);
+MIO_API size_t mio_recipe_parameter_count(const mio_recipe *recipe);
+MIO_API mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_parameter_info *info);
+/** Replaces a part by another kind: part "loss", "optimizer" or "schedule"; its parameters return to their defaults. */
+MIO_API mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const char *name);
+/**
+ * Builds the trainer for a dataset: encoder for its image size and channels (or "encoder.height"/"encoder.width"),
+ * normalisation from the dataset's own statistics.
+ */
+MIO_API mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_trainer **trainer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

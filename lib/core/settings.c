@@ -1,0 +1,207 @@
+#include "core/settings.h"
+
+#include "core/status.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mio__settings_init(mio__settings *settings, const char *noun, const char *name, const mio__parameter *table,
+                        size_t count)
+{
+    settings->noun = noun;
+    settings->name = name;
+    settings->table = table;
+    settings->count = count;
+    for (size_t i = 0; i < count; i++)
+        settings->values[i] = table[i].initial;
+}
+
+mio_status mio__settings_null(const char *noun)
+{
+    return mio__fail(MIO_ERROR_ARGUMENT, "the %s handle is NULL; create it first", noun);
+}
+
+/* "loss 'mio'" or, for a noun of one kind, "context". */
+static const char *settings_title(const mio__settings *settings, char *buffer, size_t size)
+{
+    if (settings->name[0])
+        snprintf(buffer, size, "%s '%s'", settings->noun, settings->name);
+    else
+        snprintf(buffer, size, "%s", settings->noun);
+    return buffer;
+}
+
+static size_t choice_count(const mio__parameter *row)
+{
+    size_t count = 0;
+    while (row->choices && row->choices[count])
+        count++;
+    return count;
+}
+
+/* Index of a parameter, or settings->count after recording who has what. */
+static size_t settings_find(const mio__settings *settings, const char *parameter)
+{
+    for (size_t i = 0; parameter && i < settings->count; i++)
+        if (!strcmp(parameter, settings->table[i].name))
+            return i;
+    char title[96], known[320] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < settings->count && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", settings->table[i].name);
+    settings_title(settings, title, sizeof title);
+    if (parameter)
+        mio__fail(MIO_ERROR_ARGUMENT, "%s has no parameter '%s'; it has %s", title, parameter,
+                  known[0] ? known : "none");
+    else
+        mio__fail(MIO_ERROR_ARGUMENT, "the parameter name for %s is NULL; it has %s", title, known[0] ? known : "none");
+    return settings->count;
+}
+
+static int value_fits(const mio__parameter *row, double value)
+{
+    if (!isfinite(value))
+        return 0;
+    if (row->kind != MIO_PARAMETER_REAL && value != floor(value))
+        return 0;
+    if (row->kind == MIO_PARAMETER_BOOLEAN)
+        return value == 0 || value == 1;
+    if (row->kind == MIO_PARAMETER_CHOICE)
+        return value >= 0 && value < (double)choice_count(row);
+    return (row->minimum_exclusive ? value > row->minimum : value >= row->minimum) &&
+           (row->maximum_exclusive ? value < row->maximum : value <= row->maximum);
+}
+
+/* What the parameter accepts, in words. */
+static void describe_range(const mio__parameter *row, char *buffer, size_t size)
+{
+    if (row->kind == MIO_PARAMETER_BOOLEAN) {
+        snprintf(buffer, size, "0 or 1");
+    } else if (row->kind == MIO_PARAMETER_CHOICE) {
+        size_t used = 0;
+        for (size_t i = 0; row->choices[i] && used < size; i++)
+            used += (size_t)snprintf(buffer + used, size - used, "%s%zu (%s)", i ? ", " : "", i, row->choices[i]);
+    } else {
+        const char *what = row->kind == MIO_PARAMETER_INTEGER ? "an integer" : "a finite number";
+        int used = snprintf(buffer, size, "%s", what);
+        if (isfinite(row->minimum))
+            used += snprintf(buffer + used, size - (size_t)used, " %s %.17g", row->minimum_exclusive ? ">" : ">=",
+                             row->minimum);
+        if (isfinite(row->maximum))
+            snprintf(buffer + used, size - (size_t)used, "%s %s %.17g", isfinite(row->minimum) ? " and" : "",
+                     row->maximum_exclusive ? "<" : "<=", row->maximum);
+    }
+}
+
+static mio_status refuse(const mio__settings *settings, const mio__parameter *row, const char *given)
+{
+    char title[96], range[256];
+    settings_title(settings, title, sizeof title);
+    describe_range(row, range, sizeof range);
+    return mio__fail(MIO_ERROR_ARGUMENT, "%s: '%s' cannot be %s; it takes %s", title, row->name, given, range);
+}
+
+mio_status mio__settings_set(mio__settings *settings, const char *parameter, double value)
+{
+    const size_t index = settings_find(settings, parameter);
+    if (index == settings->count)
+        return MIO_ERROR_ARGUMENT;
+    if (!value_fits(&settings->table[index], value)) {
+        char given[40];
+        snprintf(given, sizeof given, "%.17g", value);
+        return refuse(settings, &settings->table[index], given);
+    }
+    settings->values[index] = value;
+    return MIO_OK;
+}
+
+/* A number in the C locale's notation whatever the host's locale is: digits with a point, an optional exponent. */
+static int parse_number(const char *text, double *value)
+{
+    double mantissa = 0, sign = 1;
+    int digits = 0, scale = 0, exponent = 0, exponent_sign = 1;
+    if (*text == '-' || *text == '+')
+        sign = *text++ == '-' ? -1 : 1;
+    for (; *text >= '0' && *text <= '9'; text++, digits++)
+        mantissa = mantissa * 10 + (*text - '0');
+    if (*text == '.')
+        for (text++; *text >= '0' && *text <= '9'; text++, digits++, scale++)
+            mantissa = mantissa * 10 + (*text - '0');
+    if (!digits)
+        return 0;
+    if (*text == 'e' || *text == 'E') {
+        text++;
+        if (*text == '-' || *text == '+')
+            exponent_sign = *text++ == '-' ? -1 : 1;
+        if (*text < '0' || *text > '9')
+            return 0;
+        for (; *text >= '0' && *text <= '9' && exponent < 1000; text++)
+            exponent = exponent * 10 + (*text - '0');
+    }
+    const int power = exponent_sign * exponent - scale;
+    /* Dividing by a power of ten is exact where multiplying by its reciprocal is not: "0.1" gives the double 0.1. */
+    *value = sign * (power < 0 ? mantissa / pow(10, -power) : mantissa * pow(10, power));
+    return *text == 0;
+}
+
+mio_status mio__settings_set_text(mio__settings *settings, const char *parameter, const char *text)
+{
+    const size_t index = settings_find(settings, parameter);
+    if (index == settings->count)
+        return MIO_ERROR_ARGUMENT;
+    const mio__parameter *row = &settings->table[index];
+    if (!text)
+        return refuse(settings, row, "NULL");
+    for (size_t i = 0; row->kind == MIO_PARAMETER_CHOICE && row->choices[i]; i++)
+        if (!strcmp(text, row->choices[i]))
+            return mio__settings_set(settings, parameter, (double)i);
+    if (row->kind == MIO_PARAMETER_BOOLEAN && (!strcmp(text, "true") || !strcmp(text, "false")))
+        return mio__settings_set(settings, parameter, text[0] == 't');
+    double value;
+    if (parse_number(text, &value))
+        return mio__settings_set(settings, parameter, value);
+    char given[80];
+    snprintf(given, sizeof given, "'%.60s'", text);
+    return refuse(settings, row, given);
+}
+
+mio_status mio__settings_get(const mio__settings *settings, const char *parameter, double *value)
+{
+    const size_t index = settings_find(settings, parameter);
+    if (index == settings->count)
+        return MIO_ERROR_ARGUMENT;
+    if (!value)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the place for the value of '%s' is NULL", parameter);
+    *value = settings->values[index];
+    return MIO_OK;
+}
+
+mio_status mio__settings_info(const mio__settings *settings, size_t index, mio_parameter_info *info)
+{
+    if (index >= settings->count)
+        return mio__fail(MIO_ERROR_ARGUMENT, "%s has %zu parameters; there is no index %zu", settings->noun,
+                         settings->count, index);
+    if (!info || info->struct_size < sizeof(size_t) + sizeof(const char *))
+        return mio__fail(MIO_ERROR_ARGUMENT, "info is NULL or its struct_size is not set");
+    const mio__parameter *row = &settings->table[index];
+    const int boolean = row->kind == MIO_PARAMETER_BOOLEAN, choice = row->kind == MIO_PARAMETER_CHOICE;
+    const size_t choices = choice_count(row);
+    const mio_parameter_info full = {
+        .struct_size = info->struct_size,
+        .name = row->name,
+        .kind = row->kind,
+        .default_value = row->initial,
+        .minimum = boolean || choice ? 0 : row->minimum,
+        .maximum = boolean ? 1 : choice ? (double)choices - 1 : row->maximum,
+        .minimum_exclusive = row->minimum_exclusive,
+        .maximum_exclusive = row->maximum_exclusive,
+        .choice_count = choices,
+        .choices = row->choices,
+        .meaning = row->meaning,
+        .unit = row->unit ? row->unit : "",
+    };
+    memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
+    return MIO_OK;
+}

@@ -1,0 +1,43 @@
+#include "core/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* The one piece of state outside a context: fixed in size, so that running out of memory can be reported. */
+static _Thread_local char last_error[512];
+
+mio_status mio__fail(mio_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+const char *mio_last_error(void)
+{
+    return last_error;
+}
+
+const char *mio_status_name(mio_status status)
+{
+    switch (status) {
+    case MIO_OK: return "MIO_OK";
+    case MIO_ERROR_ARGUMENT: return "MIO_ERROR_ARGUMENT";
+    case MIO_ERROR_MEMORY: return "MIO_ERROR_MEMORY";
+    case MIO_ERROR_IO: return "MIO_ERROR_IO";
+    case MIO_ERROR_FORMAT: return "MIO_ERROR_FORMAT";
+    case MIO_ERROR_UNSUPPORTED: return "MIO_ERROR_UNSUPPORTED";
+    case MIO_ERROR_STATE: return "MIO_ERROR_STATE";
+    case MIO_ERROR_CANCELLED: return "MIO_ERROR_CANCELLED";
+    case MIO_ERROR_COMM: return "MIO_ERROR_COMM";
+    case MIO_ERROR_INTERNAL: return "MIO_ERROR_INTERNAL";
+    }
+    return "MIO_STATUS_UNKNOWN";
+}
+
+uint32_t mio_version(void)
+{
+    return MIO_VERSION_MAJOR << 16 | MIO_VERSION_MINOR << 8 | MIO_VERSION_PATCH;
+}

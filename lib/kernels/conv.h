@@ -1,0 +1,64 @@
+/* 2-D convolution in the blocked layout: forward, data gradient, weight gradient; and, as its 1x1 case on 1x1 images, the
+   fully connected layer. */
+#ifndef MIO_KERNELS_CONV_H
+#define MIO_KERNELS_CONV_H
+
+#include "core/context.h"
+#include "kernels/layout.h"
+#include "kernels/real.h"
+
+/** How a 3x3 stride-1 convolution is computed. Others are always direct. */
+typedef enum mio__conv_algorithm {
+    MIO__CONV_EXACT,    /* direct: every product of the definition, padding taps skipped */
+    MIO__CONV_ACCURATE, /* Winograd F(2x2, 3x3) */
+    MIO__CONV_FAST      /* Winograd F(4x4, 3x3) */
+} mio__conv_algorithm;
+
+/** The problem. */
+typedef struct mio__conv_geometry {
+    mio__shape input, output;
+    size_t kernel, stride, padding;
+    mio__images images;
+} mio__conv_geometry;
+
+/** A convolution planned for one geometry: kernels resolved, derived weights and work space owned. */
+typedef struct mio__conv mio__conv;
+
+/** Output extent for an input extent; 0 where the kernel does not fit. */
+size_t mio__conv_extent(size_t input, size_t kernel, size_t stride, size_t padding);
+/** Elements of a weight tensor in the layout of layout.h. */
+size_t mio__conv_weight_count(const mio__shape *input, const mio__shape *output, size_t kernel);
+
+/** Plans a convolution. training 0 leaves out what only the gradients need. Errors: MIO_ERROR_MEMORY. */
+mio_status mio__conv_create(mio_context *context, const mio__conv_geometry *geometry, mio__conv_algorithm algorithm,
+                            int training, mio__conv **conv);
+/** NULL is accepted. */
+void mio__conv_destroy(mio__conv *conv);
+/** What mio__conv_create chose: "direct", "winograd2" or "winograd4". */
+const char *mio__conv_algorithm_name(const mio__conv *conv);
+
+/** Bytes of scratch that the passes need for so many workers. Shared by all convolutions of a network, one at a time. */
+size_t mio__conv_scratch_size(const mio__conv *conv, size_t workers);
+/**
+ * Derives the forms of the weights that the passes read (transposed, rotated, Winograd-transformed). Call after every change
+ * of the weights and before the passes; they keep a pointer to `weights`.
+ */
+void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights);
+
+/** y = conv(x). All images of all views. Tensors aligned to 64 bytes, disjoint; scratch aligned to 64. */
+void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y);
+/** dx = (accumulate ? dx : 0) + the gradient of conv with respect to x, for the gradient dy of y. */
+void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const mio__real *dy, mio__real *dx,
+                             int accumulate);
+/**
+ * dw = the gradient with respect to the weights (overwritten; filling stays 0). Sums over images in fixed pieces whose
+ * partial sums are added in a binary tree: the bits do not depend on workers.
+ */
+void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x,
+                                const mio__real *dy, mio__real *dw);
+
+/** The definition in plain loops and double accumulators, for tests: same layouts. Any of the outputs may be NULL. */
+void mio__conv_reference(const mio__conv_geometry *geometry, const mio__real *weights, const mio__real *x,
+                         const mio__real *dy, mio__real *y, mio__real *dx, mio__real *dw);
+
+#endif

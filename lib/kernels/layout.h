@@ -1,0 +1,43 @@
+/* The batch-inner blocked layout that activations have everywhere inside the network:
+
+       x[group][channel block][row][column][lane][channel in block]
+
+   A group holds `lanes` images side by side, so one pixel of one group is a lanes x block matrix, the B operand of a GEMM
+   whatever the kernel, stride or padding. Views start at a new group; the last group of a view is filled up with zero
+   images, which take no part in statistics, loss or gradients (backward passes keep their gradients 0). Channels are
+   filled up to whole blocks with channels that stay exactly 0.
+
+   Weights: w[out block][in block][kernel row][kernel column][in channel][out channel], filled up with zeros likewise. */
+#ifndef MIO_KERNELS_LAYOUT_H
+#define MIO_KERNELS_LAYOUT_H
+
+#include <stddef.h>
+
+/** Extents of one image's tensor. */
+typedef struct mio__shape {
+    size_t channels, height, width;
+    size_t block;  /* channels per block: 4, 8, 16, 32 or 64 */
+    size_t blocks; /* blocks that hold the channels */
+} mio__shape;
+
+/** How the images of a batch lie. */
+typedef struct mio__images {
+    size_t views;
+    size_t count;  /* images per view */
+    size_t lanes;  /* images per group; depends on count alone */
+    size_t groups; /* groups per view */
+} mio__images;
+
+/** Shape with its blocking: 4 or 8 channels in one block, else the largest of 64, 32, 16 that divides channels rounded up
+    to 16. */
+mio__shape mio__shape_of(size_t channels, size_t height, size_t width);
+/** Layout of a batch: lanes 32 where that divides count, else 16, or the power of two that covers a smaller count. */
+mio__images mio__images_of(size_t views, size_t count);
+/** Elements of a whole tensor. */
+size_t mio__tensor_size(const mio__shape *shape, const mio__images *images);
+/** Elements of one group of a tensor. */
+size_t mio__group_size(const mio__shape *shape, const mio__images *images);
+/** Images of view-local group g that are real, not filling. */
+size_t mio__group_count(const mio__images *images, size_t group);
+
+#endif

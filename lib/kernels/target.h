@@ -1,0 +1,12 @@
+/* Which instruction set the kernels use. */
+#ifndef MIO_KERNELS_TARGET_H
+#define MIO_KERNELS_TARGET_H
+
+typedef enum mio__target_level { MIO__TARGET_GENERIC, MIO__TARGET_AVX2, MIO__TARGET_AVX512 } mio__target_level;
+
+/** Level of the vector kernels: libxsmm's target (LIBXSMM_TARGET can lower it), never above what the CPU has. */
+mio__target_level mio__target(void);
+/** "avx512", "avx2" or "generic". */
+const char *mio__target_name(void);
+
+#endif

@@ -1,0 +1,35 @@
+/* What the rest of the library sees of an encoder: its tensors as they are stored, and its part of an archive. */
+#ifndef MIO_NN_ENCODER_H
+#define MIO_NN_ENCODER_H
+
+#include "core/archive.h"
+#include "kernels/real.h"
+
+#include <mio/encoder.h>
+
+/** A weight or running statistic. Weights are stored in the blocked layout of kernels/layout.h, whose filling is 0 in
+    values and gradients alike, so that element-wise steps and norms need not know about it. */
+typedef struct mio__tensor {
+    const char *name;
+    size_t rank;
+    size_t shape[4];       /* PyTorch's */
+    size_t count;          /* elements without filling */
+    size_t stored;         /* elements with filling */
+    mio__real *value;      /* stored elements, aligned to 64 */
+    mio__real *gradient;   /* the same, or NULL for running statistics */
+} mio__tensor;
+
+mio_context *mio__encoder_context(const mio_encoder *encoder);
+/** The tensors in order; they stay where they are as long as the encoder lives. */
+size_t mio__encoder_tensors(const mio_encoder *encoder, const mio__tensor **tensors);
+/** To be called after tensors were changed from outside: derived weights are then made afresh before the next pass. */
+void mio__encoder_changed(mio_encoder *encoder);
+
+/** Appends graph, tensors and normalisation to an archive. */
+mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *writer);
+/** Makes an encoder from an archive. */
+mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder);
+/** Reads tensors and normalisation into an encoder of the same graph; on failure it is unchanged. */
+mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive);
+
+#endif

@@ -25,7 +25,7 @@ ResNet-%d, base width %d, stem %s, projector 2 layers hidden %d out %d. Step t t
 LARS (Google, classic, not Nesterov): momentum 0.9, trust coefficient 0.001, weight decay 1e-6; tensors of one dimension
 get neither decay nor adaptation. Rate of step t: epoch e = t / %d (integer); %g + e (%g - %g) / %d below epoch %d, then
 %g + (%g - %g) (1 + cos(pi (e - %d) / %d)) / 2.
-stepT/state/NAME, stepT/running/NAME, stepT/velocity/NAME: weights, running statistics and momentum buffers before step T,
+parameter:NAME is index and shape. stepT/state/NAME, stepT/running/NAME, stepT/velocity/NAME: weights, running statistics and momentum buffers before step T,
 short decimals to be read as float32; step 0 starts from the formula's weights, running 0 and 1, velocities 0 (not stored).
 The step from that state, computed in float64: stepT/rate, stepT/loss; stepT/gradient_norm/NAME, stepT/gradient_sketch/NAME
 for the loss's gradient (without decay); stepT/update_norm/NAME, stepT/update_sketch/NAME for the new momentum buffer,
@@ -89,6 +89,8 @@ def main():
     out = formula.Writer("trajectory.txt.gz")
     out.comment(HEADER)
     free = Run(torch.float32)
+    for i, (name, p) in enumerate(model.parameters(free.net)):
+        out.record("parameter:" + name, [i] + list(p.shape))
     losses = []
     for t in range(max(STEPS) + 1):
         if t in STEPS:

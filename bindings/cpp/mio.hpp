@@ -1,0 +1,340 @@
+// libmio for C++17: handles that release themselves, statuses that become exceptions. Header-only over the C API; every
+// object's .get() is the C handle, so any C call remains at hand.
+//
+//     mio::context context;
+//     mio::loss loss(context, "mio");
+//     loss.set("positive_temperature", 0.3);
+//     double value = loss.compute(pairs, dim, z1, z2, grad_z1, grad_z2);
+#ifndef MIO_HPP
+#define MIO_HPP
+
+#include <mio/mio.h>
+
+#include <array>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mio {
+
+/// A failed call: what() is mio_last_error()'s text, status() its kind.
+class error : public std::runtime_error {
+public:
+    error(mio_status status, const std::string &text) : std::runtime_error(text), status_(status) {}
+    mio_status status() const noexcept { return status_; }
+
+private:
+    mio_status status_;
+};
+
+/// Throws mio::error for anything but MIO_OK.
+inline void check(mio_status status)
+{
+    if (status != MIO_OK)
+        throw error(status, mio_last_error());
+}
+
+namespace detail {
+
+/// Shared ownership of a C handle: copying retains, destruction releases.
+template <class T, T *(*Retain)(T *), void (*Release)(T *)> class handle {
+public:
+    handle() noexcept = default;
+    /// Takes over a reference that the caller owns.
+    explicit handle(T *owned) noexcept : pointer_(owned) {}
+    handle(const handle &other) noexcept : pointer_(Retain(other.pointer_)) {}
+    handle(handle &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+    handle &operator=(handle other) noexcept
+    {
+        std::swap(pointer_, other.pointer_);
+        return *this;
+    }
+    ~handle() { Release(pointer_); }
+    T *get() const noexcept { return pointer_; }
+    explicit operator bool() const noexcept { return pointer_ != nullptr; }
+
+protected:
+    T *pointer_ = nullptr;
+};
+
+/// Named parameters of a handle: one mechanism for every noun.
+template <class T, T *(*Retain)(T *), void (*Release)(T *), mio_status (*Set)(T *, const char *, double),
+          mio_status (*SetText)(T *, const char *, const char *), mio_status (*Get)(const T *, const char *, double *),
+          std::size_t (*Count)(const T *), mio_status (*Info)(const T *, std::size_t, mio_parameter_info *)>
+class object : public handle<T, Retain, Release> {
+public:
+    using handle<T, Retain, Release>::handle;
+    void set(const std::string &parameter, double value) { check(Set(this->pointer_, parameter.c_str(), value)); }
+    void set(const std::string &parameter, const std::string &text)
+    {
+        check(SetText(this->pointer_, parameter.c_str(), text.c_str()));
+    }
+    double get_parameter(const std::string &parameter) const
+    {
+        double value;
+        check(Get(this->pointer_, parameter.c_str(), &value));
+        return value;
+    }
+    std::vector<mio_parameter_info> parameters() const
+    {
+        std::vector<mio_parameter_info> table(Count(this->pointer_));
+        for (std::size_t i = 0; i < table.size(); i++) {
+            table[i].struct_size = sizeof table[i];
+            check(Info(this->pointer_, i, &table[i]));
+        }
+        return table;
+    }
+};
+
+// The C functions that make up one noun.
+#define MIO_HPP_OBJECT(noun)                                                                                             \
+    detail::object<mio_##noun, mio_##noun##_retain, mio_##noun##_release, mio_##noun##_set, mio_##noun##_set_text,      \
+                   mio_##noun##_get, mio_##noun##_parameter_count, mio_##noun##_parameter>
+
+} // namespace detail
+
+class context : public MIO_HPP_OBJECT(context) {
+public:
+    explicit context(const mio_context_options *options = nullptr) { check(mio_context_create_with(options, &pointer_)); }
+    std::string target() const { return mio_context_target(pointer_); }
+};
+
+class loss : public MIO_HPP_OBJECT(loss) {
+public:
+    loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), name.c_str(), &pointer_)); }
+    /// Value of pairs x dim arrays; gradients may be null.
+    double compute(std::size_t pairs, std::size_t dim, const float *z1, const float *z2, float *grad_z1 = nullptr,
+                   float *grad_z2 = nullptr)
+    {
+        double value;
+        check(mio_loss_compute(pointer_, pairs, dim, z1, z2, &value, grad_z1, grad_z2));
+        return value;
+    }
+    double compute(std::size_t pairs, std::size_t dim, const double *z1, const double *z2, double *grad_z1 = nullptr,
+                   double *grad_z2 = nullptr)
+    {
+        double value;
+        check(mio_loss_compute_f64(pointer_, pairs, dim, z1, z2, &value, grad_z1, grad_z2));
+        return value;
+    }
+};
+
+class encoder : public MIO_HPP_OBJECT(encoder) {
+public:
+    using object::object;
+    static encoder load(const context &owner, const std::string &path)
+    {
+        mio_encoder *made;
+        check(mio_encoder_load(owner.get(), path.c_str(), &made));
+        return encoder(made);
+    }
+    void save(const std::string &path) const { check(mio_encoder_save(pointer_, path.c_str())); }
+    std::size_t feature_dim() const { return dim(mio_encoder_feature_dim); }
+    std::size_t projection_dim() const { return dim(mio_encoder_projection_dim); }
+    /// {channels, height, width}
+    std::array<std::size_t, 3> input_shape() const
+    {
+        std::array<std::size_t, 3> shape;
+        check(mio_encoder_input_shape(pointer_, &shape[0], &shape[1], &shape[2]));
+        return shape;
+    }
+    /// Features, count x feature_dim, of count byte images; row_stride 0 means packed rows.
+    std::vector<float> embed(std::size_t count, std::size_t height, std::size_t width, std::size_t channels,
+                             const std::uint8_t *images, std::size_t row_stride = 0) const
+    {
+        std::vector<float> features(count * feature_dim());
+        check(mio_encoder_embed(pointer_, count, height, width, channels, row_stride, images, features.data()));
+        return features;
+    }
+    void forward(std::size_t views, std::size_t count, const float *images, float *features, float *projections)
+    {
+        check(mio_encoder_forward(pointer_, views, count, images, features, projections));
+    }
+    void backward(const float *grad_projections, const float *grad_features = nullptr)
+    {
+        check(mio_encoder_backward(pointer_, grad_projections, grad_features));
+    }
+    std::vector<mio_tensor_info> tensors() const
+    {
+        std::vector<mio_tensor_info> list(mio_encoder_tensor_count(pointer_));
+        for (std::size_t i = 0; i < list.size(); i++) {
+            list[i].struct_size = sizeof list[i];
+            check(mio_encoder_tensor(pointer_, i, &list[i]));
+        }
+        return list;
+    }
+    std::vector<float> tensor(const mio_tensor_info &info) const
+    {
+        std::vector<float> values(info.count);
+        check(mio_encoder_get_tensor(pointer_, info.name, values.size(), values.data()));
+        return values;
+    }
+    void set_tensor(const std::string &name, const std::vector<float> &values)
+    {
+        check(mio_encoder_set_tensor(pointer_, name.c_str(), values.size(), values.data()));
+    }
+
+private:
+    std::size_t dim(mio_status (*query)(const mio_encoder *, std::size_t *)) const
+    {
+        std::size_t value;
+        check(query(pointer_, &value));
+        return value;
+    }
+};
+
+/// Layers of a network; errors surface in finish().
+class builder : public detail::handle<mio_builder, mio_builder_retain, mio_builder_release> {
+public:
+    builder(const context &owner, std::size_t channels, std::size_t height, std::size_t width)
+    {
+        check(mio_builder_create(owner.get(), channels, height, width, &pointer_));
+    }
+    builder &name(const std::string &next)
+    {
+        mio_builder_name(pointer_, next.c_str());
+        return *this;
+    }
+    mio_node input() { return mio_builder_input(pointer_); }
+    mio_node conv2d(mio_node x, std::size_t out_channels, std::size_t kernel, std::size_t stride, std::size_t padding)
+    {
+        return mio_builder_conv2d(pointer_, x, out_channels, kernel, stride, padding);
+    }
+    mio_node batch_norm(mio_node x) { return mio_builder_batch_norm(pointer_, x); }
+    mio_node relu(mio_node x) { return mio_builder_relu(pointer_, x); }
+    mio_node max_pool(mio_node x, std::size_t kernel, std::size_t stride, std::size_t padding)
+    {
+        return mio_builder_max_pool(pointer_, x, kernel, stride, padding);
+    }
+    mio_node global_average_pool(mio_node x) { return mio_builder_global_average_pool(pointer_, x); }
+    mio_node add(mio_node left, mio_node right) { return mio_builder_add(pointer_, left, right); }
+    mio_node linear(mio_node x, std::size_t out_features, bool bias)
+    {
+        return mio_builder_linear(pointer_, x, out_features, bias);
+    }
+    mio_node resnet(mio_node x, int depth, std::size_t base_width, mio_stem stem)
+    {
+        return mio_builder_resnet(pointer_, x, depth, base_width, stem);
+    }
+    mio_node projector(mio_node x, std::size_t layers, std::size_t hidden, std::size_t out)
+    {
+        return mio_builder_projector(pointer_, x, layers, hidden, out);
+    }
+    encoder finish(mio_node features, mio_node projections = -1)
+    {
+        mio_encoder *made;
+        check(mio_builder_finish(pointer_, features, projections, &made));
+        return encoder(made);
+    }
+};
+
+class dataset : public detail::handle<mio_dataset, mio_dataset_retain, mio_dataset_release> {
+public:
+    using handle::handle;
+    dataset(const context &owner, const std::string &format, const std::string &path, const std::string &split)
+    {
+        check(mio_dataset_open(owner.get(), format.c_str(), path.c_str(), split.empty() ? nullptr : split.c_str(),
+                               &pointer_));
+    }
+    /// Borrows the pixels, which must outlive the dataset; labels may be null.
+    static dataset from_memory(const context &owner, std::size_t count, std::size_t height, std::size_t width,
+                               std::size_t channels, const std::uint8_t *images, const std::int32_t *labels = nullptr,
+                               std::size_t row_stride = 0)
+    {
+        mio_dataset *made;
+        check(mio_dataset_from_memory(owner.get(), count, height, width, channels, row_stride, images, labels, &made));
+        return dataset(made);
+    }
+    std::size_t size() const { return mio_dataset_count(pointer_); }
+    std::size_t channels() const { return mio_dataset_channels(pointer_); }
+    std::size_t classes() const { return mio_dataset_class_count(pointer_); }
+    std::int32_t label(std::size_t index) const
+    {
+        std::int32_t value;
+        check(mio_dataset_label(pointer_, index, &value));
+        return value;
+    }
+};
+
+class trainer : public MIO_HPP_OBJECT(trainer) {
+public:
+    using object::object;
+    mio_step_report step()
+    {
+        mio_step_report report{};
+        report.struct_size = sizeof report;
+        check(mio_trainer_step(pointer_, &report));
+        return report;
+    }
+    /// Steps to the end; the callback returns false to stop. An exception from it ends the run and comes out here.
+    void run(const std::function<bool(const mio_step_report &)> &callback)
+    {
+        struct call {
+            const std::function<bool(const mio_step_report &)> &function;
+            std::exception_ptr thrown;
+        } state{callback, nullptr};
+        const mio_status status = mio_trainer_run(
+            pointer_,
+            [](void *user, const mio_step_report *report) -> std::int32_t {
+                auto *const one = static_cast<call *>(user);
+                try {
+                    return !one->function(*report);
+                } catch (...) {
+                    one->thrown = std::current_exception();
+                    return 1;
+                }
+            },
+            &state);
+        if (state.thrown)
+            std::rethrow_exception(state.thrown);
+        check(status);
+    }
+    void cancel() { mio_trainer_cancel(pointer_); }
+    mio::encoder encoder() const { return mio::encoder(mio_encoder_retain(mio_trainer_encoder(pointer_))); }
+    std::uint64_t steps_done() const { return mio_trainer_steps_done(pointer_); }
+    void save(const std::string &path) const { check(mio_trainer_save(pointer_, path.c_str())); }
+    void restore(const std::string &path) { check(mio_trainer_restore(pointer_, path.c_str())); }
+};
+
+class recipe : public MIO_HPP_OBJECT(recipe) {
+public:
+    recipe(const context &owner, const std::string &name)
+    {
+        check(mio_recipe_create(owner.get(), name.c_str(), &pointer_));
+    }
+    void choose(const std::string &part, const std::string &name)
+    {
+        check(mio_recipe_choose(pointer_, part.c_str(), name.c_str()));
+    }
+    trainer build(const dataset &images)
+    {
+        mio_trainer *made;
+        check(mio_recipe_build(pointer_, images.get(), &made));
+        return trainer(made);
+    }
+};
+
+class knn : public MIO_HPP_OBJECT(knn) {
+public:
+    explicit knn(const context &owner) { check(mio_knn_create(owner.get(), &pointer_)); }
+    void fit(std::size_t count, std::size_t dim, const float *features, const std::int32_t *labels)
+    {
+        check(mio_knn_fit(pointer_, count, dim, features, labels));
+    }
+    std::vector<std::int32_t> predict(std::size_t count, std::size_t dim, const float *queries)
+    {
+        std::vector<std::int32_t> classes(count);
+        check(mio_knn_predict(pointer_, count, dim, queries, classes.data()));
+        return classes;
+    }
+};
+
+#undef MIO_HPP_OBJECT
+
+} // namespace mio
+
+#endif

@@ -1,0 +1,394 @@
+"""libmio from Python: self-supervised image encoders on ordinary CPUs. Arrays are NumPy's.
+
+    import mio, numpy
+    context = mio.Context()
+    value, grad_z1, grad_z2 = mio.Loss(context, "mio").compute(z1, z2)
+    encoder = mio.Encoder.load(context, "encoder.mio")
+    features = encoder.embed(images)          # uint8, count x height x width x channels
+"""
+
+import ctypes
+from ctypes import c_double, c_int32, c_size_t
+
+import numpy
+
+from ._native import (STEP_CALLBACK, Configurable, Error, Handle, StepReport, TensorInfo, library, names)
+
+__all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
+           "loss_names", "recipe_names", "version"]
+
+
+def version():
+    """(major, minor, patch) of the C library."""
+    number = library().mio_version()
+    return number >> 16, number >> 8 & 255, number & 255
+
+
+def loss_names():
+    return names("mio_loss_name_at")
+
+
+def recipe_names():
+    return names("mio_recipe_name_at")
+
+
+def _array(values, dtype, rank):
+    array = numpy.ascontiguousarray(values, dtype)
+    if array.ndim != rank:
+        raise ValueError(f"an array of {rank} dimensions is needed, this one has shape {array.shape}")
+    return array
+
+
+class Context(Configurable):
+    """Memory, threads and the seed; every other object is made from one."""
+
+    _noun = "context"
+
+    def __init__(self, **parameters):
+        super().__init__("mio_context_create")
+        self.set(**parameters)
+
+    @property
+    def target(self):
+        return library().mio_context_target(self._handle).decode()
+
+
+class Loss(Configurable):
+    _noun = "loss"
+
+    def __init__(self, context, name, **parameters):
+        super().__init__("mio_loss_create", context._handle, name.encode())
+        self.set(**parameters)
+
+    def compute(self, z1, z2, gradients=True):
+        """(value, grad_z1, grad_z2) of pairs x dim arrays, in double if both are float64, else in float.
+
+        Without gradients just the value."""
+        double = all(getattr(z, "dtype", None) == numpy.float64 for z in (z1, z2))
+        dtype = numpy.float64 if double else numpy.float32
+        z1, z2 = _array(z1, dtype, 2), _array(z2, dtype, 2)
+        if z1.shape != z2.shape:
+            raise ValueError(f"z1 is {z1.shape}, z2 is {z2.shape}; they must be alike")
+        grads = (numpy.empty_like(z1), numpy.empty_like(z2)) if gradients else (None, None)
+        value = c_double()
+        compute = library().mio_loss_compute_f64 if double else library().mio_loss_compute
+        compute(self._handle, *z1.shape, z1, z2, ctypes.byref(value), *grads)
+        return (value.value, *grads) if gradients else value.value
+
+
+class Builder(Handle):
+    """Layers of a network, by the calls of mio_builder_*; nodes are integers. Errors surface in finish()."""
+
+    _noun = "builder"
+    IMAGENET, SMALL, SMALL_UNPADDED = 0, 1, 2
+
+    def __init__(self, context, channels, height, width):
+        super().__init__("mio_builder_create", context._handle, channels, height, width)
+
+    def name(self, name):
+        library().mio_builder_name(self._handle, name.encode())
+        return self
+
+    def input(self):
+        return library().mio_builder_input(self._handle)
+
+    def conv2d(self, node, out_channels, kernel, stride=1, padding=0):
+        return library().mio_builder_conv2d(self._handle, node, out_channels, kernel, stride, padding)
+
+    def batch_norm(self, node):
+        return library().mio_builder_batch_norm(self._handle, node)
+
+    def relu(self, node):
+        return library().mio_builder_relu(self._handle, node)
+
+    def max_pool(self, node, kernel, stride, padding=0):
+        return library().mio_builder_max_pool(self._handle, node, kernel, stride, padding)
+
+    def global_average_pool(self, node):
+        return library().mio_builder_global_average_pool(self._handle, node)
+
+    def add(self, left, right):
+        return library().mio_builder_add(self._handle, left, right)
+
+    def linear(self, node, out_features, bias=True):
+        return library().mio_builder_linear(self._handle, node, out_features, bias)
+
+    def resnet(self, node, depth=18, base_width=64, stem=SMALL):
+        return library().mio_builder_resnet(self._handle, node, depth, base_width, stem)
+
+    def projector(self, node, layers=2, hidden=2048, out=128):
+        return library().mio_builder_projector(self._handle, node, layers, hidden, out)
+
+    def finish(self, features, projections=-1):
+        return Encoder("mio_builder_finish", self._handle, features, projections)
+
+
+class Encoder(Configurable):
+    _noun = "encoder"
+
+    @classmethod
+    def load(cls, context, path):
+        return cls("mio_encoder_load", context._handle, str(path).encode())
+
+    def save(self, path):
+        library().mio_encoder_save(self._handle, str(path).encode())
+
+    def _size(self, function):
+        value = c_size_t()
+        getattr(library(), function)(self._handle, ctypes.byref(value))
+        return value.value
+
+    @property
+    def feature_dim(self):
+        return self._size("mio_encoder_feature_dim")
+
+    @property
+    def projection_dim(self):
+        return self._size("mio_encoder_projection_dim")
+
+    @property
+    def input_shape(self):
+        """(channels, height, width)"""
+        shape = [c_size_t() for _ in range(3)]
+        library().mio_encoder_input_shape(self._handle, *(ctypes.byref(extent) for extent in shape))
+        return tuple(extent.value for extent in shape)
+
+    def set_normalization(self, mean, deviation):
+        mean, deviation = _array(mean, numpy.float64, 1), _array(deviation, numpy.float64, 1)
+        library().mio_encoder_set_normalization(self._handle, len(mean), mean, deviation)
+
+    def embed(self, images):
+        """Features (count x feature_dim) of uint8 images (count x height x width x channels)."""
+        images = _array(images, numpy.uint8, 4)
+        features = numpy.empty((images.shape[0], self.feature_dim), numpy.float32)
+        library().mio_encoder_embed(self._handle, *images.shape, 0, images, features)
+        return features
+
+    def forward(self, images):
+        """Training pass on normalised floats, views x count x height x width x channels: (features, projections)."""
+        images = _array(images, numpy.float32, 5)
+        if images.shape[4:] + images.shape[2:4] != self.input_shape:
+            raise ValueError(f"images are {images.shape[2:]}, the encoder takes channels, height, width {self.input_shape}")
+        views, count = images.shape[:2]
+        features = numpy.empty((views, count, self.feature_dim), numpy.float32)
+        projections = numpy.empty((views, count, self.projection_dim), numpy.float32)
+        library().mio_encoder_forward(self._handle, views, count, images, features,
+                                      projections if self.projection_dim else None)
+        self._passed = (views, count)
+        return features, projections
+
+    def backward(self, grad_projections=None, grad_features=None):
+        """Gradients of all weights for the last forward()."""
+        for name, gradient, dim in (("grad_projections", grad_projections, self.projection_dim),
+                                    ("grad_features", grad_features, self.feature_dim)):
+            if gradient is not None and gradient.shape != getattr(self, "_passed", ()) + (dim,):
+                raise ValueError(f"{name} is {gradient.shape}, not the shape of the last forward pass")
+        library().mio_encoder_backward(
+            self._handle, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
+                            for gradient in (grad_projections, grad_features)))
+
+    def tensors(self):
+        """Names of all weights and running statistics, each with its shape."""
+        shapes = {}
+        for index in range(library().mio_encoder_tensor_count(self._handle)):
+            info = TensorInfo(struct_size=ctypes.sizeof(TensorInfo))
+            library().mio_encoder_tensor(self._handle, index, ctypes.byref(info))
+            shapes[info.name.decode()] = tuple(info.shape[:info.rank])
+        return shapes
+
+    def _read(self, function, name):
+        values = numpy.empty(self.tensors()[name], numpy.float32)
+        getattr(library(), function)(self._handle, name.encode(), values.size, values)
+        return values
+
+    def tensor(self, name):
+        return self._read("mio_encoder_get_tensor", name)
+
+    def gradient(self, name):
+        return self._read("mio_encoder_get_gradient", name)
+
+    def set_tensor(self, name, values):
+        values = numpy.array(values, numpy.float32, order="C")
+        if values.shape != self.tensors()[name]:
+            raise ValueError(f"{name} has shape {self.tensors()[name]}, not {values.shape}")
+        library().mio_encoder_set_tensor(self._handle, name.encode(), values.size, values)
+
+
+class Optimizer(Configurable):
+    """Steps the tensors of an encoder."""
+
+    _noun = "optimizer"
+
+    def __init__(self, context, name, encoder, **parameters):
+        super().__init__("mio_optimizer_create", context._handle, name.encode())
+        self.set(**parameters)
+        library().mio_optimizer_add_encoder(self._handle, encoder._handle)
+
+    def step(self):
+        library().mio_optimizer_step(self._handle)
+
+
+class Dataset(Handle):
+    _noun = "dataset"
+
+    @classmethod
+    def open(cls, context, format, path, split=None):
+        return cls("mio_dataset_open", context._handle, format.encode(), str(path).encode(),
+                   None if split is None else split.encode())
+
+    @classmethod
+    def from_arrays(cls, context, images, labels=None):
+        """Over uint8 images (count x height x width x channels), which are kept, not copied where contiguous."""
+        images = _array(images, numpy.uint8, 4)
+        labels = None if labels is None else _array(labels, numpy.int32, 1)
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"there are {len(images)} images and {len(labels)} labels")
+        made = cls("mio_dataset_from_memory", context._handle, *images.shape, 0, images, labels)
+        made._images = images
+        return made
+
+    def __len__(self):
+        return library().mio_dataset_count(self._handle)
+
+    @property
+    def classes(self):
+        return library().mio_dataset_class_count(self._handle)
+
+    def image(self, index):
+        height, width = c_size_t(), c_size_t()
+        library().mio_dataset_image_size(self._handle, index, ctypes.byref(height), ctypes.byref(width))
+        pixels = numpy.empty((height.value, width.value, library().mio_dataset_channels(self._handle)), numpy.uint8)
+        library().mio_dataset_image(self._handle, index, pixels.size, pixels)
+        return pixels
+
+    def labels(self):
+        label, found = c_int32(), numpy.empty(len(self), numpy.int32)
+        for index in range(len(self)):
+            library().mio_dataset_label(self._handle, index, ctypes.byref(label))
+            found[index] = label.value
+        return found
+
+    def embed(self, encoder):
+        """Features of every image: count x feature_dim."""
+        features = numpy.empty((len(self), encoder.feature_dim), numpy.float32)
+        library().mio_evaluate_embed(encoder._handle, self._handle, features)
+        return features
+
+
+class Recipe(Configurable):
+    """A named, complete set of choices for a run. Parameters of its parts: recipe.set(loss__l2_weight=0)."""
+
+    _noun = "recipe"
+
+    def __init__(self, context, name, **parameters):
+        super().__init__("mio_recipe_create", context._handle, name.encode())
+        self.set(**parameters)
+
+    def choose(self, part, name):
+        library().mio_recipe_choose(self._handle, part.encode(), name.encode())
+        return self
+
+    def build(self, dataset):
+        made = Trainer("mio_recipe_build", self._handle, dataset._handle)
+        made._dataset = dataset
+        return made
+
+
+class Trainer(Configurable):
+    _noun = "trainer"
+
+    def step(self):
+        """One optimizer step; a dict of what it did."""
+        report = StepReport(struct_size=ctypes.sizeof(StepReport))
+        library().mio_trainer_step(self._handle, ctypes.byref(report))
+        return report.as_dict()
+
+    def run(self, callback=lambda report: True):
+        """Steps to the end; a callback that returns False stops. Its exceptions end the run and come out here."""
+        raised = []
+
+        def call(_, report):
+            try:
+                return int(callback(report.contents.as_dict()) is False)
+            except BaseException as exception:  # nothing may unwind through C
+                raised.append(exception)
+                return 1
+
+        try:
+            library().mio_trainer_run(self._handle, STEP_CALLBACK(call), None)
+        except Error:
+            if raised:
+                raise raised[0]
+            raise
+
+    def cancel(self):
+        library().mio_trainer_cancel(self._handle)
+
+    @property
+    def encoder(self):
+        return Encoder._adopt(library().mio_encoder_retain(library().mio_trainer_encoder(self._handle)))
+
+    @property
+    def steps_done(self):
+        return library().mio_trainer_steps_done(self._handle)
+
+    def save(self, path):
+        library().mio_trainer_save(self._handle, str(path).encode())
+
+    def restore(self, path):
+        library().mio_trainer_restore(self._handle, str(path).encode())
+
+
+class Knn(Configurable):
+    """k-nearest neighbours by cosine similarity."""
+
+    _noun = "knn"
+
+    def __init__(self, context, **parameters):
+        super().__init__("mio_knn_create", context._handle)
+        self.set(**parameters)
+
+    def fit(self, features, labels=None):
+        features = _array(features, numpy.float32, 2)
+        labels = None if labels is None else _array(labels, numpy.int32, 1)
+        if labels is not None and len(labels) != len(features):
+            raise ValueError(f"there are {len(features)} features and {len(labels)} labels")
+        library().mio_knn_fit(self._handle, *features.shape, features, labels)
+        return self
+
+    def predict(self, queries):
+        queries = _array(queries, numpy.float32, 2)
+        classes = numpy.empty(len(queries), numpy.int32)
+        library().mio_knn_predict(self._handle, *queries.shape, queries, classes)
+        return classes
+
+    def search(self, queries, neighbours):
+        """(indices, cosines), best first: count x neighbours."""
+        queries = _array(queries, numpy.float32, 2)
+        indices = numpy.empty((len(queries), neighbours), numpy.uintp)
+        cosines = numpy.empty((len(queries), neighbours), numpy.float32)
+        library().mio_knn_search(self._handle, *queries.shape, queries, neighbours, indices, cosines)
+        return indices, cosines
+
+
+class Probe(Configurable):
+    """A linear classifier on frozen features; solver "exact" or "sgd"."""
+
+    _noun = "probe"
+
+    def __init__(self, context, solver="exact", **parameters):
+        super().__init__("mio_probe_create", context._handle, solver.encode())
+        self.set(**parameters)
+
+    def fit(self, features, labels):
+        features, labels = _array(features, numpy.float32, 2), _array(labels, numpy.int32, 1)
+        if len(labels) != len(features):
+            raise ValueError(f"there are {len(features)} features and {len(labels)} labels")
+        library().mio_probe_fit(self._handle, *features.shape, features, labels, int(labels.max()) + 1)
+        return self
+
+    def predict(self, features):
+        features = _array(features, numpy.float32, 2)
+        classes = numpy.empty(len(features), numpy.int32)
+        library().mio_probe_predict(self._handle, *features.shape, features, classes, None)
+        return classes

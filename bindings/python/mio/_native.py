@@ -1,0 +1,252 @@
+"""The C library through ctypes: signatures, statuses, and the handle that every class stands on."""
+
+import ctypes
+import ctypes.util
+import os
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+
+import numpy
+
+FLOATS = numpy.ctypeslib.ndpointer(numpy.float32, flags="C_CONTIGUOUS")
+DOUBLES = numpy.ctypeslib.ndpointer(numpy.float64, flags="C_CONTIGUOUS")
+BYTES = numpy.ctypeslib.ndpointer(numpy.uint8, flags="C_CONTIGUOUS")
+LABELS = numpy.ctypeslib.ndpointer(numpy.int32, flags="C_CONTIGUOUS")
+INDICES = numpy.ctypeslib.ndpointer(numpy.uintp, flags="C_CONTIGUOUS")
+
+STATUS_NAMES = ["ok", "argument", "memory", "io", "format", "unsupported", "state", "cancelled", "comm", "internal"]
+
+
+class Error(RuntimeError):
+    """A failed call. `status` is one of STATUS_NAMES; the text names the culprit and the remedy."""
+
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = STATUS_NAMES[status] if 0 <= status < len(STATUS_NAMES) else str(status)
+
+
+class Optional:
+    """An array argument that may be None."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def from_param(self, value):
+        return None if value is None else self.array.from_param(value)
+
+
+class ParameterInfo(ctypes.Structure):
+    """mio_parameter_info."""
+
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_int32), ("default_value", c_double),
+        ("minimum", c_double), ("maximum", c_double), ("minimum_exclusive", c_int32), ("maximum_exclusive", c_int32),
+        ("choice_count", c_size_t), ("choices", POINTER(c_char_p)), ("meaning", c_char_p), ("unit", c_char_p)]
+
+
+class TensorInfo(ctypes.Structure):
+    """mio_tensor_info."""
+
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("rank", c_size_t), ("shape", c_size_t * 4),
+                ("count", c_size_t), ("trainable", c_int32)]
+
+
+class StepReport(ctypes.Structure):
+    """mio_step_report."""
+
+    _fields_ = [("struct_size", c_size_t)] + [
+        (name, c_uint64) for name in ("step", "epoch", "steps_per_epoch", "total_steps")] + [
+        (name, c_double) for name in (
+            "loss", "learning_rate", "images_per_second", "step_seconds", "wait_seconds", "positive_similarity",
+            "negative_similarity", "pair_accuracy", "alignment", "uniformity", "channel_deviation", "effective_rank",
+            "mutual_information", "gradient_norm")]
+
+    def as_dict(self):
+        return {name: getattr(self, name) for name, _ in self._fields_[1:]}
+
+
+STEP_CALLBACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(StepReport))
+
+_library = None
+
+
+def _find():
+    """$MIO_LIBRARY, else the system's libmio.so.0."""
+    path = os.environ.get("MIO_LIBRARY")
+    if path:
+        return path
+    return ctypes.util.find_library("mio") or "libmio.so.0"
+
+
+_OUT = POINTER(c_void_p)
+_SIZE = POINTER(c_size_t)
+_VALUE = POINTER(c_double)
+
+# name: (result, arguments). "s" as the result is a status, which is checked.
+_SIGNATURES = {
+    "mio_context_create": ("s", [_OUT]),
+    "mio_context_target": (c_char_p, [c_void_p]),
+    "mio_loss_name_at": (c_char_p, [c_size_t]),
+    "mio_loss_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_loss_compute": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, FLOATS, _VALUE, Optional(FLOATS), Optional(FLOATS)]),
+    "mio_loss_compute_f64": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, _VALUE, Optional(DOUBLES),
+                                   Optional(DOUBLES)]),
+    "mio_loss_zero_rows": ("s", [c_void_p, _SIZE]),
+    "mio_builder_create": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, _OUT]),
+    "mio_builder_name": (None, [c_void_p, c_char_p]),
+    "mio_builder_input": (c_int32, [c_void_p]),
+    "mio_builder_conv2d": (c_int32, [c_void_p, c_int32, c_size_t, c_size_t, c_size_t, c_size_t]),
+    "mio_builder_batch_norm": (c_int32, [c_void_p, c_int32]),
+    "mio_builder_relu": (c_int32, [c_void_p, c_int32]),
+    "mio_builder_max_pool": (c_int32, [c_void_p, c_int32, c_size_t, c_size_t, c_size_t]),
+    "mio_builder_global_average_pool": (c_int32, [c_void_p, c_int32]),
+    "mio_builder_add": (c_int32, [c_void_p, c_int32, c_int32]),
+    "mio_builder_linear": (c_int32, [c_void_p, c_int32, c_size_t, c_int32]),
+    "mio_builder_resnet": (c_int32, [c_void_p, c_int32, c_int32, c_size_t, c_int32]),
+    "mio_builder_projector": (c_int32, [c_void_p, c_int32, c_size_t, c_size_t, c_size_t]),
+    "mio_builder_finish": ("s", [c_void_p, c_int32, c_int32, _OUT]),
+    "mio_encoder_load": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_encoder_save": ("s", [c_void_p, c_char_p]),
+    "mio_encoder_feature_dim": ("s", [c_void_p, _SIZE]),
+    "mio_encoder_projection_dim": ("s", [c_void_p, _SIZE]),
+    "mio_encoder_input_shape": ("s", [c_void_p, _SIZE, _SIZE, _SIZE]),
+    "mio_encoder_set_normalization": ("s", [c_void_p, c_size_t, DOUBLES, DOUBLES]),
+    "mio_encoder_get_normalization": ("s", [c_void_p, c_size_t, DOUBLES, DOUBLES]),
+    "mio_encoder_tensor_count": (c_size_t, [c_void_p]),
+    "mio_encoder_tensor": ("s", [c_void_p, c_size_t, POINTER(TensorInfo)]),
+    "mio_encoder_get_tensor": ("s", [c_void_p, c_char_p, c_size_t, FLOATS]),
+    "mio_encoder_set_tensor": ("s", [c_void_p, c_char_p, c_size_t, FLOATS]),
+    "mio_encoder_get_gradient": ("s", [c_void_p, c_char_p, c_size_t, FLOATS]),
+    "mio_encoder_forward": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, Optional(FLOATS), Optional(FLOATS)]),
+    "mio_encoder_backward": ("s", [c_void_p, Optional(FLOATS), Optional(FLOATS)]),
+    "mio_encoder_embed": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_size_t, BYTES, FLOATS]),
+    "mio_optimizer_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_optimizer_add_encoder": ("s", [c_void_p, c_void_p]),
+    "mio_optimizer_step": ("s", [c_void_p]),
+    "mio_dataset_open": ("s", [c_void_p, c_char_p, c_char_p, c_char_p, _OUT]),
+    "mio_dataset_from_memory": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_size_t, BYTES, Optional(LABELS),
+                                      _OUT]),
+    "mio_dataset_count": (c_size_t, [c_void_p]),
+    "mio_dataset_channels": (c_size_t, [c_void_p]),
+    "mio_dataset_class_count": (c_size_t, [c_void_p]),
+    "mio_dataset_class_name": (c_char_p, [c_void_p, c_size_t]),
+    "mio_dataset_image_size": ("s", [c_void_p, c_size_t, _SIZE, _SIZE]),
+    "mio_dataset_image": ("s", [c_void_p, c_size_t, c_size_t, BYTES]),
+    "mio_dataset_label": ("s", [c_void_p, c_size_t, POINTER(c_int32)]),
+    "mio_recipe_name_at": (c_char_p, [c_size_t]),
+    "mio_recipe_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_recipe_choose": ("s", [c_void_p, c_char_p, c_char_p]),
+    "mio_recipe_build": ("s", [c_void_p, c_void_p, _OUT]),
+    "mio_trainer_step": ("s", [c_void_p, POINTER(StepReport)]),
+    "mio_trainer_run": ("s", [c_void_p, STEP_CALLBACK, c_void_p]),
+    "mio_trainer_cancel": (None, [c_void_p]),
+    "mio_trainer_encoder": (c_void_p, [c_void_p]),
+    "mio_trainer_steps_done": (c_uint64, [c_void_p]),
+    "mio_trainer_save": ("s", [c_void_p, c_char_p]),
+    "mio_trainer_restore": ("s", [c_void_p, c_char_p]),
+    "mio_encoder_retain": (c_void_p, [c_void_p]),
+    "mio_evaluate_embed": ("s", [c_void_p, c_void_p, FLOATS]),
+    "mio_knn_create": ("s", [c_void_p, _OUT]),
+    "mio_knn_fit": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, Optional(LABELS)]),
+    "mio_knn_predict": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS]),
+    "mio_knn_search": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, c_size_t, Optional(INDICES), Optional(FLOATS)]),
+    "mio_probe_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_probe_fit": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS, c_size_t]),
+    "mio_probe_predict": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS, Optional(FLOATS)]),
+}
+_NOUNS = ("context", "loss", "encoder", "optimizer", "recipe", "trainer", "knn", "probe")
+
+
+def _checked(status, function, arguments):
+    if status:
+        raise Error(status, library().mio_last_error().decode())
+    return status
+
+
+def library():
+    """The loaded C library, with its signatures declared."""
+    global _library
+    if _library is None:
+        loaded = ctypes.CDLL(_find())
+        loaded.mio_last_error.restype = c_char_p
+        loaded.mio_version.restype = c_uint32
+        signatures = dict(_SIGNATURES)
+        for noun in _NOUNS:
+            signatures[f"mio_{noun}_set"] = ("s", [c_void_p, c_char_p, c_double])
+            signatures[f"mio_{noun}_set_text"] = ("s", [c_void_p, c_char_p, c_char_p])
+            signatures[f"mio_{noun}_get"] = ("s", [c_void_p, c_char_p, _VALUE])
+            signatures[f"mio_{noun}_parameter_count"] = (c_size_t, [c_void_p])
+            signatures[f"mio_{noun}_parameter"] = ("s", [c_void_p, c_size_t, POINTER(ParameterInfo)])
+        for noun in _NOUNS + ("builder", "dataset"):
+            signatures[f"mio_{noun}_release"] = (None, [c_void_p])
+        for name, (result, arguments) in signatures.items():
+            function = getattr(loaded, name)
+            function.argtypes = arguments
+            if result == "s":
+                function.restype = ctypes.c_int
+                function.errcheck = _checked
+            else:
+                function.restype = result
+        _library = loaded
+    return _library
+
+
+class Handle:
+    """Owns one reference to a C object and gives it back when it is collected."""
+
+    _noun = ""
+
+    def __init__(self, create, *arguments):
+        self._handle = c_void_p()
+        getattr(library(), create)(*arguments, ctypes.byref(self._handle))
+
+    @classmethod
+    def _adopt(cls, address):
+        made = cls.__new__(cls)
+        made._handle = c_void_p(address)
+        return made
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            getattr(library(), f"mio_{self._noun}_release")(self._handle)
+            self._handle = None
+
+
+class Configurable(Handle):
+    """A handle with named parameters."""
+
+    def set(self, **parameters):
+        """Sets parameters by name; text chooses by name. A dot in a name is written as two underscores."""
+        for name, value in parameters.items():
+            key = name.replace("__", ".").encode()
+            if isinstance(value, str):
+                getattr(library(), f"mio_{self._noun}_set_text")(self._handle, key, value.encode())
+            else:
+                getattr(library(), f"mio_{self._noun}_set")(self._handle, key, value)
+        return self
+
+    def get(self, name):
+        value = c_double()
+        getattr(library(), f"mio_{self._noun}_get")(self._handle, name.encode(), ctypes.byref(value))
+        return value.value
+
+    def parameters(self):
+        """What can be set: a list of dicts with name, default, bounds, choices and meaning."""
+        table = []
+        for index in range(getattr(library(), f"mio_{self._noun}_parameter_count")(self._handle)):
+            info = ParameterInfo(struct_size=ctypes.sizeof(ParameterInfo))
+            getattr(library(), f"mio_{self._noun}_parameter")(self._handle, index, ctypes.byref(info))
+            table.append({
+                "name": info.name.decode(), "default": info.default_value, "minimum": info.minimum,
+                "maximum": info.maximum, "choices": [info.choices[i].decode() for i in range(info.choice_count)],
+                "meaning": info.meaning.decode(), "unit": info.unit.decode()})
+        return table
+
+
+def names(function):
+    """All names that a mio_*_name_at function lists."""
+    found = []
+    while True:
+        name = getattr(library(), function)(len(found))
+        if name is None:
+            return found
+        found.append(name.decode())

@@ -1,0 +1,572 @@
+#define _POSIX_C_SOURCE 200809L /* fsync, strerror_r */
+#include "core/archive.h"
+
+#include "core/context.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* Layout of a file, all numbers little-endian:
+
+       8 bytes  mark        4 bytes  kind        4 bytes  version
+       any number of records:
+           4 bytes  "RECD"                   4 bytes  length of the name
+           8 bytes  size of the contents     8 bytes  size of the zlib stream
+           4 bytes  CRC-32 of the contents   4 bytes  CRC-32 of the 28 bytes before it and the name
+           the name, the zlib stream
+       4 bytes  "DONE"      4 bytes  number of records   8 bytes  where this end mark begins
+       4 bytes  CRC-32 of the 16 bytes before it
+
+   Files are read and written through file descriptors, as stdio would take memory behind the context's back. */
+
+enum { FILE_HEADER = 16, RECORD_HEADER = 32, END_MARK = 20, NAME_LIMIT = 255, VERSION = 1, CHUNK = 1 << 16 };
+
+static const unsigned char file_mark[8] = {0x89, 'M', 'I', 'O', '\r', '\n', 0x1a, '\n'};
+
+/* No deflate stream expands further, so a record that claims more is corrupt and no memory is spent on it. */
+enum { DEFLATE_RATIO_LIMIT = 1032 };
+
+typedef struct archive_record {
+    char name[NAME_LIMIT + 1];
+    uint64_t size, packed_size;
+    uint64_t offset; /* of the zlib stream */
+    uint32_t crc;
+} archive_record;
+
+/* ---- numbers, and words for errors ---- */
+
+static void put_number(unsigned char *bytes, uint64_t value, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (unsigned char)(value >> (8 * i));
+}
+
+static uint64_t get_number(const unsigned char *bytes, size_t count)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < count; i++)
+        value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+static uint32_t crc_of(const void *bytes, size_t size, uint32_t crc)
+{
+    const unsigned char *next = bytes;
+    while (size > 0) {
+        const uInt part = size < CHUNK ? (uInt)size : CHUNK;
+        crc = (uint32_t)crc32(crc, next, part);
+        next += part;
+        size -= part;
+    }
+    return crc;
+}
+
+static mio_status io_failure(const char *action, const char *path, int error)
+{
+    char reason[128];
+    if (strerror_r(error, reason, sizeof reason))
+        snprintf(reason, sizeof reason, "error %d", error);
+    return mio__fail(MIO_ERROR_IO, "cannot %s '%s': %s", action, path, reason);
+}
+
+static void *zlib_alloc(void *context, unsigned items, unsigned size)
+{
+    return mio__alloc(context, (size_t)items * size);
+}
+
+static void zlib_free(void *context, void *pointer)
+{
+    mio__free(context, pointer);
+}
+
+/* ---- writing ---- */
+
+struct mio__archive_writer {
+    mio_context *context;
+    char *path, *temporary;
+    int file;
+    int deflating; /* the stream is initialised */
+    z_stream stream;
+    archive_record *records; /* only their names are looked at again */
+    size_t count, capacity;
+    uint64_t offset; /* where the next byte goes */
+    unsigned char chunk[CHUNK];
+};
+
+static mio_status write_bytes(mio__archive_writer *writer, const void *bytes, size_t size)
+{
+    const unsigned char *next = bytes;
+    while (size > 0) {
+        const ssize_t written = write(writer->file, next, size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return io_failure("write", writer->temporary, errno);
+        next += written;
+        size -= (size_t)written;
+        writer->offset += (uint64_t)written;
+    }
+    return MIO_OK;
+}
+
+/* A file of its own beside path, whoever else is writing there. */
+static mio_status open_temporary(mio__archive_writer *writer)
+{
+    const size_t size = strlen(writer->path) + 48;
+    writer->temporary = mio__alloc(writer->context, size);
+    if (!writer->temporary)
+        return MIO_ERROR_MEMORY;
+    for (int attempt = 0;; attempt++) {
+        snprintf(writer->temporary, size, "%s.%ld.%d.tmp", writer->path, (long)getpid(), attempt);
+        writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (writer->file >= 0)
+            return MIO_OK;
+        if (errno != EEXIST || attempt == 999)
+            break;
+    }
+    const mio_status status = io_failure("create", writer->temporary, errno);
+    mio__free(writer->context, writer->temporary);
+    writer->temporary = NULL; /* nothing of ours to remove */
+    return status;
+}
+
+static mio_status start_writing(mio__archive_writer *writer, const char *kind)
+{
+    mio_status status = open_temporary(writer);
+    if (status)
+        return status;
+    writer->stream.zalloc = zlib_alloc;
+    writer->stream.zfree = zlib_free;
+    writer->stream.opaque = writer->context;
+    /* Weights are noise to a search for repeats: Huffman codes and runs save as much in a fraction of the time. */
+    if (deflateInit2(&writer->stream, 1, Z_DEFLATED, 15, 9, Z_RLE) != Z_OK)
+        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to compress '%s'", writer->path);
+    writer->deflating = 1;
+    unsigned char header[FILE_HEADER];
+    memcpy(header, file_mark, sizeof file_mark);
+    memcpy(header + 8, kind, 4);
+    put_number(header + 12, VERSION, 4);
+    return write_bytes(writer, header, sizeof header);
+}
+
+mio_status mio__archive_create(mio_context *context, const char *path, const char *kind, mio__archive_writer **writer)
+{
+    mio__archive_writer *made = mio__alloc_zeroed(context, 1, sizeof *made);
+    if (!made)
+        return MIO_ERROR_MEMORY;
+    made->context = mio_context_retain(context);
+    made->file = -1;
+    made->path = mio__copy_text(context, path);
+    const mio_status status = made->path ? start_writing(made, kind) : MIO_ERROR_MEMORY;
+    if (status)
+        mio__archive_abandon(made);
+    else
+        *writer = made;
+    return status;
+}
+
+/* Compresses the contents behind the place where the record's header will go. */
+static mio_status write_stream(mio__archive_writer *writer, const void *bytes, size_t size)
+{
+    z_stream *stream = &writer->stream;
+    const unsigned char *next = bytes;
+    deflateReset(stream);
+    int result = Z_OK;
+    while (result != Z_STREAM_END) {
+        if (stream->avail_in == 0 && size > 0) {
+            const uInt part = size < CHUNK ? (uInt)size : CHUNK;
+            stream->next_in = (Bytef *)next; /* zlib does not write there */
+            stream->avail_in = part;
+            next += part;
+            size -= part;
+        }
+        stream->next_out = writer->chunk;
+        stream->avail_out = CHUNK;
+        result = deflate(stream, size ? Z_NO_FLUSH : Z_FINISH);
+        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+            return mio__fail(MIO_ERROR_INTERNAL, "zlib refuses to compress '%s'", writer->path);
+        const mio_status status = write_bytes(writer, writer->chunk, CHUNK - stream->avail_out);
+        if (status)
+            return status;
+    }
+    return MIO_OK;
+}
+
+/* Makes room for one more record and enters its name. */
+static mio_status enter_record(mio__archive_writer *writer, const char *name)
+{
+    const size_t length = strlen(name);
+    if (length == 0 || length > NAME_LIMIT)
+        return mio__fail(MIO_ERROR_ARGUMENT, "a record's name has 1 to %d bytes, not %zu", NAME_LIMIT, length);
+    for (size_t i = 0; i < writer->count; i++)
+        if (!strcmp(writer->records[i].name, name))
+            return mio__fail(MIO_ERROR_ARGUMENT, "'%s' already has a record '%s'", writer->path, name);
+    if (writer->count == writer->capacity) {
+        const size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
+        archive_record *records = mio__alloc(writer->context, capacity * sizeof *records);
+        if (!records)
+            return MIO_ERROR_MEMORY;
+        if (writer->count)
+            memcpy(records, writer->records, writer->count * sizeof *records);
+        mio__free(writer->context, writer->records);
+        writer->records = records;
+        writer->capacity = capacity;
+    }
+    memcpy(writer->records[writer->count++].name, name, length + 1);
+    return MIO_OK;
+}
+
+mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const void *bytes, size_t size)
+{
+    mio_status status = enter_record(writer, name);
+    if (status)
+        return status;
+    const size_t length = strlen(name);
+    const uint64_t start = writer->offset;
+    unsigned char header[RECORD_HEADER + NAME_LIMIT] = {0};
+    memcpy(header + RECORD_HEADER, name, length);
+    if ((status = write_bytes(writer, header, RECORD_HEADER + length)) || (status = write_stream(writer, bytes, size)))
+        return status;
+    const uint64_t end = writer->offset;
+    memcpy(header, "RECD", 4);
+    put_number(header + 4, length, 4);
+    put_number(header + 8, size, 8);
+    put_number(header + 16, end - start - RECORD_HEADER - length, 8);
+    put_number(header + 24, crc_of(bytes, size, 0), 4);
+    put_number(header + 28, crc_of(name, length, crc_of(header, 28, 0)), 4);
+    if (lseek(writer->file, (off_t)start, SEEK_SET) < 0)
+        return io_failure("write", writer->temporary, errno);
+    if ((status = write_bytes(writer, header, RECORD_HEADER)))
+        return status;
+    if (lseek(writer->file, (off_t)end, SEEK_SET) < 0)
+        return io_failure("write", writer->temporary, errno);
+    writer->offset = end;
+    return MIO_OK;
+}
+
+/* After a power cut the folder, too, must know the new file. */
+static mio_status sync_folder(mio__archive_writer *writer)
+{
+    char *slash = strrchr(writer->path, '/');
+    if (slash)
+        slash[slash == writer->path] = 0;
+    const char *folder = slash ? writer->path : ".";
+    const int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0)
+        return MIO_OK; /* a folder that may be written but not read */
+    /* Some file systems cannot sync a folder and say EINVAL. */
+    const int error = fsync(file) && errno != EINVAL ? errno : 0;
+    close(file);
+    return error ? io_failure("sync the folder", folder, error) : MIO_OK;
+}
+
+static mio_status finish_file(mio__archive_writer *writer)
+{
+    unsigned char mark[END_MARK];
+    memcpy(mark, "DONE", 4);
+    put_number(mark + 4, writer->count, 4);
+    put_number(mark + 8, writer->offset, 8);
+    put_number(mark + 16, crc_of(mark, 16, 0), 4);
+    const mio_status status = write_bytes(writer, mark, sizeof mark);
+    if (status)
+        return status;
+    if (fsync(writer->file))
+        return io_failure("write", writer->temporary, errno);
+    const int file = writer->file;
+    writer->file = -1;
+    if (close(file))
+        return io_failure("write", writer->temporary, errno);
+    if (rename(writer->temporary, writer->path))
+        return io_failure("replace", writer->path, errno);
+    mio__free(writer->context, writer->temporary);
+    writer->temporary = NULL;
+    return MIO_OK;
+}
+
+mio_status mio__archive_commit(mio__archive_writer *writer)
+{
+    mio_status status = finish_file(writer);
+    if (!status)
+        status = sync_folder(writer);
+    mio__archive_abandon(writer);
+    return status;
+}
+
+void mio__archive_abandon(mio__archive_writer *writer)
+{
+    if (!writer)
+        return;
+    if (writer->file >= 0)
+        close(writer->file);
+    if (writer->temporary)
+        unlink(writer->temporary);
+    if (writer->deflating)
+        deflateEnd(&writer->stream);
+    mio_context *context = writer->context;
+    mio__free(context, writer->records);
+    mio__free(context, writer->temporary);
+    mio__free(context, writer->path);
+    mio__free(context, writer);
+    mio_context_release(context);
+}
+
+/* ---- reading ---- */
+
+struct mio__archive {
+    mio_context *context;
+    char *path;
+    int file;
+    uint64_t file_size;
+    archive_record *records;
+    size_t count, capacity;
+    unsigned char chunk[CHUNK];
+};
+
+static mio_status corrupt(const mio__archive *archive, uint64_t offset, const char *what)
+{
+    return mio__fail(MIO_ERROR_FORMAT, "'%s' is damaged at offset %llu: %s", archive->path,
+                     (unsigned long long)offset, what);
+}
+
+/* size bytes from offset on, all of which must be there. */
+static mio_status read_bytes(const mio__archive *archive, uint64_t offset, void *bytes, size_t size)
+{
+    if (offset > archive->file_size || size > archive->file_size - offset)
+        return corrupt(archive, archive->file_size, "the file ends here, in the middle of its contents");
+    unsigned char *next = bytes;
+    while (size > 0) {
+        const ssize_t got = pread(archive->file, next, size, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return io_failure("read", archive->path, errno);
+        if (got == 0)
+            return corrupt(archive, offset, "the file ends here, in the middle of its contents");
+        next += got;
+        offset += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return MIO_OK;
+}
+
+static mio_status read_file_header(mio__archive *archive)
+{
+    unsigned char header[FILE_HEADER];
+    if (archive->file_size >= sizeof file_mark) {
+        const mio_status status = read_bytes(archive, 0, header, sizeof file_mark);
+        if (status)
+            return status;
+        if (memcmp(header, file_mark, sizeof file_mark))
+            return mio__fail(MIO_ERROR_FORMAT, "'%s' is not a libmio file: its first 8 bytes (offset 0) are another mark",
+                             archive->path);
+    }
+    const mio_status status = read_bytes(archive, 0, header, sizeof header);
+    if (status)
+        return status;
+    const unsigned version = (unsigned)get_number(header + 12, 4);
+    if (version != VERSION)
+        return mio__fail(MIO_ERROR_FORMAT,
+                         "'%s' has format version %u (offset 12); this build reads version %d: use a newer libmio",
+                         archive->path, version, VERSION);
+    return MIO_OK;
+}
+
+static mio_status grow_records(mio__archive *archive)
+{
+    if (archive->count < archive->capacity)
+        return MIO_OK;
+    const size_t capacity = archive->capacity ? 2 * archive->capacity : 64;
+    archive_record *records = mio__alloc(archive->context, capacity * sizeof *records);
+    if (!records)
+        return MIO_ERROR_MEMORY;
+    if (archive->count)
+        memcpy(records, archive->records, archive->count * sizeof *records);
+    mio__free(archive->context, archive->records);
+    archive->records = records;
+    archive->capacity = capacity;
+    return MIO_OK;
+}
+
+/* Reads the record header at *offset and moves *offset behind the record. */
+static mio_status read_record(mio__archive *archive, uint64_t *offset)
+{
+    unsigned char header[RECORD_HEADER];
+    mio_status status = grow_records(archive);
+    if (status || (status = read_bytes(archive, *offset, header, sizeof header)))
+        return status;
+    archive_record *record = &archive->records[archive->count];
+    const size_t length = (size_t)get_number(header + 4, 4);
+    if (memcmp(header, "RECD", 4) || length == 0 || length > NAME_LIMIT)
+        return corrupt(archive, *offset, "no record begins here");
+    if ((status = read_bytes(archive, *offset + RECORD_HEADER, record->name, length)))
+        return status;
+    record->name[length] = 0;
+    if (crc_of(record->name, length, crc_of(header, 28, 0)) != get_number(header + 28, 4))
+        return corrupt(archive, *offset, "the checksum of a record's header is wrong");
+    record->size = get_number(header + 8, 8);
+    record->packed_size = get_number(header + 16, 8);
+    record->crc = (uint32_t)get_number(header + 24, 4);
+    record->offset = *offset + RECORD_HEADER + length;
+    if (record->packed_size > archive->file_size - record->offset)
+        return corrupt(archive, archive->file_size, "the file ends here, in the middle of a record");
+    if (record->size / DEFLATE_RATIO_LIMIT > record->packed_size)
+        return corrupt(archive, *offset, "a record claims more contents than its bytes can hold");
+    *offset = record->offset + record->packed_size;
+    archive->count++;
+    return MIO_OK;
+}
+
+static mio_status read_end(const mio__archive *archive, uint64_t offset)
+{
+    unsigned char mark[END_MARK];
+    const mio_status status = read_bytes(archive, offset, mark, sizeof mark);
+    if (status)
+        return status;
+    if (crc_of(mark, 16, 0) != get_number(mark + 16, 4) || get_number(mark + 8, 8) != offset ||
+        get_number(mark + 4, 4) != archive->count)
+        return corrupt(archive, offset, "the end mark is wrong");
+    if (archive->file_size != offset + END_MARK)
+        return corrupt(archive, offset + END_MARK, "there are bytes behind the end mark");
+    return MIO_OK;
+}
+
+static mio_status read_structure(mio__archive *archive)
+{
+    mio_status status = read_file_header(archive);
+    uint64_t offset = FILE_HEADER;
+    while (!status) {
+        unsigned char tag[4];
+        status = read_bytes(archive, offset, tag, sizeof tag);
+        if (!status && !memcmp(tag, "DONE", 4))
+            return read_end(archive, offset);
+        if (!status)
+            status = read_record(archive, &offset);
+    }
+    return status;
+}
+
+static mio_status open_file(mio__archive *archive)
+{
+    archive->file = open(archive->path, O_RDONLY | O_CLOEXEC);
+    struct stat facts;
+    if (archive->file < 0 || fstat(archive->file, &facts))
+        return io_failure("open", archive->path, errno);
+    if (!S_ISREG(facts.st_mode))
+        return mio__fail(MIO_ERROR_IO, "cannot read '%s': it is not a regular file", archive->path);
+    archive->file_size = (uint64_t)facts.st_size;
+    return read_structure(archive);
+}
+
+mio_status mio__archive_open(mio_context *context, const char *path, mio__archive **archive)
+{
+    mio__archive *made = mio__alloc_zeroed(context, 1, sizeof *made);
+    if (!made)
+        return MIO_ERROR_MEMORY;
+    made->context = mio_context_retain(context);
+    made->file = -1;
+    made->path = mio__copy_text(context, path);
+    const mio_status status = made->path ? open_file(made) : MIO_ERROR_MEMORY;
+    if (status)
+        mio__archive_close(made);
+    else
+        *archive = made;
+    return status;
+}
+
+void mio__archive_close(mio__archive *archive)
+{
+    if (!archive)
+        return;
+    if (archive->file >= 0)
+        close(archive->file);
+    mio_context *context = archive->context;
+    mio__free(context, archive->records);
+    mio__free(context, archive->path);
+    mio__free(context, archive);
+    mio_context_release(context);
+}
+
+static const archive_record *find_record(const mio__archive *archive, const char *name)
+{
+    for (size_t i = 0; i < archive->count; i++)
+        if (!strcmp(archive->records[i].name, name))
+            return &archive->records[i];
+    return NULL;
+}
+
+int mio__archive_has(const mio__archive *archive, const char *name)
+{
+    return find_record(archive, name) != NULL;
+}
+
+mio_status mio__archive_size(const mio__archive *archive, const char *name, size_t *size)
+{
+    const archive_record *record = find_record(archive, name);
+    if (!record || record->size > SIZE_MAX)
+        return mio__fail(MIO_ERROR_FORMAT, "'%s' has no record '%s'", archive->path, name);
+    *size = (size_t)record->size;
+    return MIO_OK;
+}
+
+/* Fills bytes from the record's stream; 1 if it holds exactly size bytes and the checksum is right. */
+static mio_status inflate_record(mio__archive *archive, const archive_record *record, z_stream *stream, void *bytes,
+                                 size_t size, int *good)
+{
+    uint64_t offset = record->offset, left = record->packed_size;
+    unsigned char *next = bytes, beyond;
+    size_t room = size;
+    int result = Z_OK;
+    while (result == Z_OK) {
+        if (stream->avail_in == 0 && left > 0) {
+            const size_t part = left < CHUNK ? (size_t)left : CHUNK;
+            const mio_status status = read_bytes(archive, offset, archive->chunk, part);
+            if (status)
+                return status;
+            stream->next_in = archive->chunk;
+            stream->avail_in = (uInt)part;
+            offset += part;
+            left -= part;
+        }
+        /* One byte beyond the end shows a stream that goes on. */
+        const uInt part = room == 0 ? 1 : room < INT_MAX ? (uInt)room : INT_MAX;
+        stream->next_out = room == 0 ? &beyond : next;
+        stream->avail_out = part;
+        result = inflate(stream, Z_NO_FLUSH);
+        const uInt got = part - stream->avail_out;
+        if (room == 0 && got > 0)
+            break;
+        next += got;
+        room -= got;
+    }
+    if (result == Z_MEM_ERROR)
+        return MIO_ERROR_MEMORY;
+    *good = result == Z_STREAM_END && room == 0 && left == 0 && stream->avail_in == 0 &&
+            crc_of(bytes, size, 0) == record->crc;
+    return MIO_OK;
+}
+
+mio_status mio__archive_get(mio__archive *archive, const char *name, void *bytes, size_t size)
+{
+    const archive_record *record = find_record(archive, name);
+    if (!record)
+        return mio__fail(MIO_ERROR_FORMAT, "'%s' has no record '%s'", archive->path, name);
+    if (record->size != size)
+        return mio__fail(MIO_ERROR_FORMAT, "'%s': record '%s' at offset %llu has %llu bytes, not %zu", archive->path,
+                         name, (unsigned long long)record->offset, (unsigned long long)record->size, size);
+    z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = archive->context};
+    if (inflateInit(&stream) != Z_OK)
+        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to read '%s'", archive->path);
+    int good = 0;
+    const mio_status status = inflate_record(archive, record, &stream, bytes, size, &good);
+    inflateEnd(&stream);
+    if (!status && !good)
+        return mio__fail(MIO_ERROR_FORMAT, "'%s': the contents of record '%s' at offset %llu are damaged",
+                         archive->path, name, (unsigned long long)record->offset);
+    return status;
+}

@@ -1,0 +1,233 @@
+#include "kernels/batch_norm_vector.h"
+
+#include "kernels/vector.h"
+
+/* A strip is 1, 2 or 4 registers of a row: a constant in each call, so that its arrays become registers. */
+#define STRIP static inline __attribute__((always_inline)) void
+enum { WIDTH = MIO__VECTOR_WIDTH, STRIP_LIMIT = 4 };
+/* Rows that are summed in mio__real before the sum moves to double: keeps the rounding error near that of one addition. */
+enum { SUM_ROWS = 64 };
+
+static size_t strip_vectors(size_t block)
+{
+    const size_t vectors = block / WIDTH;
+    return vectors < STRIP_LIMIT ? vectors : STRIP_LIMIT;
+}
+
+/* Blocks narrower than a register, and the doubles' sums, go through this loop. */
+STRIP add_to_doubles(size_t vectors, const mio__vector *values, double *sums)
+{
+    for (size_t v = 0; v < vectors; v++)
+        for (size_t i = 0; i < WIDTH; i++)
+            sums[v * WIDTH + i] += (double)values[v][i];
+}
+
+/* ---- moments ---- */
+
+STRIP moments_strip(size_t vectors, size_t rows, size_t block, const mio__real *shift, const mio__real *x, double *sum,
+                    double *square)
+{
+    mio__vector shifts[STRIP_LIMIT];
+    for (size_t v = 0; v < vectors; v++)
+        shifts[v] = mio__load(shift + v * WIDTH);
+    for (size_t start = 0; start < rows; start += SUM_ROWS) {
+        const size_t stop = rows - start < SUM_ROWS ? rows : start + SUM_ROWS;
+        mio__vector sums[STRIP_LIMIT] = {{0}}, squares[STRIP_LIMIT] = {{0}};
+        for (size_t row = start; row < stop; row++)
+            for (size_t v = 0; v < vectors; v++) {
+                const mio__vector d = mio__load(x + row * block + v * WIDTH) - shifts[v];
+                sums[v] += d;
+                squares[v] += d * d;
+            }
+        add_to_doubles(vectors, sums, sum);
+        add_to_doubles(vectors, squares, square);
+    }
+}
+
+static void moments(size_t rows, size_t block, const mio__real *shift, const mio__real *x, double *sum, double *square)
+{
+    const size_t vectors = strip_vectors(block);
+    if (!vectors) {
+        for (size_t row = 0; row < rows; row++)
+            for (size_t c = 0; c < block; c++) {
+                const double d = (double)x[row * block + c] - (double)shift[c];
+                sum[c] += d;
+                square[c] += d * d;
+            }
+        return;
+    }
+    for (size_t c = 0; c < block; c += vectors * WIDTH)
+        if (vectors == 4)
+            moments_strip(4, rows, block, shift + c, x + c, sum + c, square + c);
+        else if (vectors == 2)
+            moments_strip(2, rows, block, shift + c, x + c, sum + c, square + c);
+        else
+            moments_strip(1, rows, block, shift + c, x + c, sum + c, square + c);
+}
+
+/* ---- normalize ---- */
+
+STRIP normalize_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
+                      const mio__real *beta, const mio__real *x, const mio__real *residual, int relu, mio__real *y)
+{
+    mio__vector means[STRIP_LIMIT], scales[STRIP_LIMIT], betas[STRIP_LIMIT];
+    for (size_t v = 0; v < vectors; v++) {
+        means[v] = mio__load(mean + v * WIDTH);
+        scales[v] = mio__load(scale + v * WIDTH);
+        betas[v] = mio__load(beta + v * WIDTH);
+    }
+    for (size_t row = 0; row < rows; row++)
+        for (size_t v = 0; v < vectors; v++) {
+            const size_t at = row * block + v * WIDTH;
+            mio__vector value = (mio__load(x + at) - means[v]) * scales[v] + betas[v];
+            if (residual)
+                value += mio__load(residual + at);
+            mio__store(y + at, relu ? mio__relu(value) : value);
+        }
+}
+
+static void normalize_narrow(size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
+                             const mio__real *beta, const mio__real *x, const mio__real *residual, int relu,
+                             mio__real *y)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t c = 0; c < block; c++) {
+            const size_t at = row * block + c;
+            const mio__real value = (x[at] - mean[c]) * scale[c] + beta[c] + (residual ? residual[at] : 0);
+            y[at] = relu && value <= 0 ? 0 : value;
+        }
+}
+
+static void normalize(size_t rows, size_t block, const mio__real *mean, const mio__real *scale, const mio__real *beta,
+                      const mio__real *x, const mio__real *residual, int relu, mio__real *y)
+{
+    const size_t vectors = strip_vectors(block);
+    if (!vectors) {
+        normalize_narrow(rows, block, mean, scale, beta, x, residual, relu, y);
+        return;
+    }
+    for (size_t c = 0; c < block; c += vectors * WIDTH) {
+        const mio__real *more = residual ? residual + c : NULL;
+        if (vectors == 4)
+            normalize_strip(4, rows, block, mean + c, scale + c, beta + c, x + c, more, relu, y + c);
+        else if (vectors == 2)
+            normalize_strip(2, rows, block, mean + c, scale + c, beta + c, x + c, more, relu, y + c);
+        else
+            normalize_strip(1, rows, block, mean + c, scale + c, beta + c, x + c, more, relu, y + c);
+    }
+}
+
+/* ---- gradient sums ---- */
+
+STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *x,
+                          const mio__real *y, const mio__real *dy, double *sum, double *product)
+{
+    mio__vector means[STRIP_LIMIT];
+    for (size_t v = 0; v < vectors; v++)
+        means[v] = mio__load(mean + v * WIDTH);
+    for (size_t start = 0; start < rows; start += SUM_ROWS) {
+        const size_t stop = rows - start < SUM_ROWS ? rows : start + SUM_ROWS;
+        mio__vector sums[STRIP_LIMIT] = {{0}}, products[STRIP_LIMIT] = {{0}};
+        for (size_t row = start; row < stop; row++)
+            for (size_t v = 0; v < vectors; v++) {
+                const size_t at = row * block + v * WIDTH;
+                mio__vector g = mio__load(dy + at);
+                if (y)
+                    g = mio__select(mio__load(y + at) > 0, g);
+                sums[v] += g;
+                products[v] += g * (mio__load(x + at) - means[v]);
+            }
+        add_to_doubles(vectors, sums, sum);
+        add_to_doubles(vectors, products, product);
+    }
+}
+
+static void gradient_sums(size_t rows, size_t block, const mio__real *mean, const mio__real *x, const mio__real *y,
+                          const mio__real *dy, double *sum, double *product)
+{
+    const size_t vectors = strip_vectors(block);
+    if (!vectors) {
+        for (size_t at = 0; at < rows * block; at++) {
+            const size_t c = at % block;
+            const double g = !y || y[at] > 0 ? (double)dy[at] : 0;
+            sum[c] += g;
+            product[c] += g * ((double)x[at] - (double)mean[c]);
+        }
+        return;
+    }
+    for (size_t c = 0; c < block; c += vectors * WIDTH) {
+        const mio__real *output = y ? y + c : NULL;
+        if (vectors == 4)
+            gradient_sums_strip(4, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+        else if (vectors == 2)
+            gradient_sums_strip(2, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+        else
+            gradient_sums_strip(1, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+    }
+}
+
+/* ---- gradient ---- */
+
+STRIP gradient_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
+                     const mio__real *offset, const mio__real *slope, const mio__real *x, const mio__real *y,
+                     const mio__real *dy, mio__real *dx, mio__real *dresidual, int accumulate)
+{
+    mio__vector means[STRIP_LIMIT], scales[STRIP_LIMIT], offsets[STRIP_LIMIT], slopes[STRIP_LIMIT];
+    for (size_t v = 0; v < vectors; v++) {
+        means[v] = mio__load(mean + v * WIDTH);
+        scales[v] = mio__load(scale + v * WIDTH);
+        offsets[v] = mio__load(offset + v * WIDTH);
+        slopes[v] = mio__load(slope + v * WIDTH);
+    }
+    for (size_t row = 0; row < rows; row++)
+        for (size_t v = 0; v < vectors; v++) {
+            const size_t at = row * block + v * WIDTH;
+            mio__vector g = mio__load(dy + at);
+            if (y)
+                g = mio__select(mio__load(y + at) > 0, g);
+            const mio__vector centred = mio__load(x + at) - means[v];
+            if (dresidual)
+                mio__store(dresidual + at, accumulate ? mio__load(dresidual + at) + g : g);
+            mio__store(dx + at, scales[v] * g - offsets[v] - slopes[v] * centred);
+        }
+}
+
+static void gradient_narrow(size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
+                            const mio__real *offset, const mio__real *slope, const mio__real *x, const mio__real *y,
+                            const mio__real *dy, mio__real *dx, mio__real *dresidual, int accumulate)
+{
+    for (size_t at = 0; at < rows * block; at++) {
+        const size_t c = at % block;
+        const mio__real g = !y || y[at] > 0 ? dy[at] : 0;
+        const mio__real centred = x[at] - mean[c];
+        if (dresidual)
+            dresidual[at] = accumulate ? dresidual[at] + g : g;
+        dx[at] = scale[c] * g - offset[c] - slope[c] * centred;
+    }
+}
+
+static void gradient(size_t rows, size_t block, const mio__real *mean, const mio__real *scale, const mio__real *offset,
+                     const mio__real *slope, const mio__real *x, const mio__real *y, const mio__real *dy, mio__real *dx,
+                     mio__real *dresidual, int accumulate)
+{
+    const size_t vectors = strip_vectors(block);
+    if (!vectors) {
+        gradient_narrow(rows, block, mean, scale, offset, slope, x, y, dy, dx, dresidual, accumulate);
+        return;
+    }
+    for (size_t c = 0; c < block; c += vectors * WIDTH) {
+        const mio__real *output = y ? y + c : NULL;
+        mio__real *more = dresidual ? dresidual + c : NULL;
+        if (vectors == 4)
+            gradient_strip(4, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
+                           accumulate);
+        else if (vectors == 2)
+            gradient_strip(2, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
+                           accumulate);
+        else
+            gradient_strip(1, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
+                           accumulate);
+    }
+}
+
+const mio__batch_norm_kernels MIO__VARIANT(mio__batch_norm_loops) = {moments, normalize, gradient_sums, gradient};

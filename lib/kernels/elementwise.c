@@ -1,0 +1,257 @@
+#include "kernels/elementwise.h"
+
+#include <string.h>
+
+/* Values per item of parallel work. */
+enum { PIECE = 32768, BLOCK_LIMIT = 64 };
+
+/* What the items of a pass share. */
+typedef struct pass {
+    size_t count;
+    const mio__real *a, *b;
+    mio__real *y;
+    int accumulate;
+    const mio__shape *shape;
+    const mio__images *images;
+    size_t chunk_pixels, chunks; /* pack and unpack: pixels of a piece, pieces of a group */
+    const float *rows_in;
+    float *rows_out;
+} pass;
+
+static size_t piece_end(const pass *s, size_t item)
+{
+    const size_t end = (item + 1) * PIECE;
+    return end < s->count ? end : s->count;
+}
+
+static size_t piece_count(size_t count)
+{
+    return (count + PIECE - 1) / PIECE;
+}
+
+/* NaN stays NaN, so that a run gone wrong shows. */
+static void relu_forward(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++)
+        s->y[i] = s->a[i] <= 0 ? 0 : s->a[i];
+}
+
+void mio__relu_forward(mio_context *context, size_t workers, size_t count, const mio__real *x, mio__real *y)
+{
+    pass s = {.count = count, .a = x, .y = y};
+    mio__parallel(context, workers, piece_count(count), relu_forward, &s);
+}
+
+static void relu_backward(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++) {
+        const mio__real g = s->a[i] > 0 ? s->b[i] : 0;
+        s->y[i] = s->accumulate ? s->y[i] + g : g;
+    }
+}
+
+void mio__relu_backward(mio_context *context, size_t workers, size_t count, const mio__real *y, const mio__real *dy,
+                        mio__real *dx, int accumulate)
+{
+    pass s = {.count = count, .a = y, .b = dy, .y = dx, .accumulate = accumulate};
+    mio__parallel(context, workers, piece_count(count), relu_backward, &s);
+}
+
+static void add(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++)
+        s->y[i] = s->a[i] + s->b[i];
+}
+
+void mio__add(mio_context *context, size_t workers, size_t count, const mio__real *a, const mio__real *b, mio__real *y)
+{
+    pass s = {.count = count, .a = a, .b = b, .y = y};
+    mio__parallel(context, workers, piece_count(count), add, &s);
+}
+
+/* ---- bias ---- */
+
+static size_t pixel_count(const pass *s)
+{
+    return s->shape->height * s->shape->width;
+}
+
+/* Start of one channel block of one group; groups are counted through all views. */
+static size_t slab_start(const pass *s, size_t group, size_t block)
+{
+    return (group * s->shape->blocks + block) * pixel_count(s) * s->images->lanes * s->shape->block;
+}
+
+static void add_bias(void *argument, size_t slab, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    const size_t width = s->shape->block, block = slab % s->shape->blocks, group = slab / s->shape->blocks;
+    const size_t real = mio__group_count(s->images, group % s->images->groups);
+    const mio__real *bias = s->a + block * width;
+    for (size_t pixel = 0; pixel < pixel_count(s); pixel++)
+        for (size_t image = 0; image < real; image++) {
+            mio__real *y = s->y + slab_start(s, group, block) + (pixel * s->images->lanes + image) * width;
+            for (size_t c = 0; c < width; c++)
+                y[c] += bias[c];
+        }
+}
+
+void mio__add_bias(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
+                   const mio__real *bias, mio__real *y)
+{
+    pass s = {.a = bias, .y = y, .shape = shape, .images = images};
+    mio__parallel(context, workers, images->views * images->groups * shape->blocks, add_bias, &s);
+}
+
+static void sum_bias(void *argument, size_t block, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    const size_t width = s->shape->block;
+    double sums[BLOCK_LIMIT] = {0};
+    for (size_t group = 0; group < s->images->views * s->images->groups; group++) {
+        const size_t real = mio__group_count(s->images, group % s->images->groups);
+        const mio__real *dy = s->a + slab_start(s, group, block);
+        for (size_t pixel = 0; pixel < pixel_count(s); pixel++, dy += s->images->lanes * width)
+            for (size_t image = 0; image < real; image++)
+                for (size_t c = 0; c < width; c++)
+                    sums[c] += (double)dy[image * width + c];
+    }
+    for (size_t c = 0; c < width; c++)
+        s->y[block * width + c] = (mio__real)sums[c];
+}
+
+void mio__sum_bias(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
+                   const mio__real *dy, mio__real *dbias)
+{
+    pass s = {.a = dy, .y = dbias, .shape = shape, .images = images};
+    mio__parallel(context, workers, shape->blocks, sum_bias, &s);
+}
+
+/* ---- pack and unpack ---- */
+
+/* Pixels at a time such that the piece of all blocks stays in the nearest cache. */
+static void cut_pixels(pass *s)
+{
+    const size_t pixel = s->images->lanes * s->shape->blocks * s->shape->block;
+    s->chunk_pixels = pixel < PIECE / 8 ? PIECE / 8 / pixel : 1;
+    s->chunks = (pixel_count(s) + s->chunk_pixels - 1) / s->chunk_pixels;
+}
+
+/* Where the pixels of one image of one piece lie on both sides. */
+typedef struct place {
+    size_t first, last; /* pixels */
+    size_t group, real; /* group through all views; its real images */
+} place;
+
+static place find_place(const pass *s, size_t item)
+{
+    const size_t first = item % s->chunks * s->chunk_pixels, last = first + s->chunk_pixels, group = item / s->chunks;
+    return (place){first, last < pixel_count(s) ? last : pixel_count(s), group,
+                   mio__group_count(s->images, group % s->images->groups)};
+}
+
+/* Start of an image in the row-major array. */
+static size_t row_start(const pass *s, size_t group, size_t lane)
+{
+    const size_t view = group / s->images->groups, first = group % s->images->groups * s->images->lanes;
+    return (view * s->images->count + first + lane) * pixel_count(s) * s->shape->channels;
+}
+
+/* Channels of a block that exist. */
+static size_t block_channels(const mio__shape *shape, size_t block)
+{
+    const size_t left = shape->channels - block * shape->block;
+    return left < shape->block ? left : shape->block;
+}
+
+static void pack(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    const place p = find_place(s, item);
+    const size_t width = s->shape->block, lanes = s->images->lanes;
+    for (size_t block = 0; block < s->shape->blocks; block++) {
+        mio__real *x = s->y + slab_start(s, p.group, block);
+        const size_t channels = block_channels(s->shape, block);
+        if (p.real < lanes || channels < width)
+            memset(x + p.first * lanes * width, 0, (p.last - p.first) * lanes * width * sizeof *x);
+        for (size_t lane = 0; lane < p.real; lane++)
+            for (size_t pixel = p.first; pixel < p.last; pixel++) {
+                const float *from = s->rows_in + row_start(s, p.group, lane) + pixel * s->shape->channels + block * width;
+                for (size_t c = 0; c < channels; c++)
+                    x[(pixel * lanes + lane) * width + c] = from[c];
+            }
+    }
+}
+
+void mio__pack(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
+               const float *rows, mio__real *x)
+{
+    pass s = {.y = x, .shape = shape, .images = images, .rows_in = rows};
+    cut_pixels(&s);
+    mio__parallel(context, workers, images->views * images->groups * s.chunks, pack, &s);
+}
+
+static void unpack(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const pass *s = argument;
+    const place p = find_place(s, item);
+    const size_t width = s->shape->block, lanes = s->images->lanes;
+    for (size_t block = 0; block < s->shape->blocks; block++) {
+        const mio__real *x = s->a + slab_start(s, p.group, block);
+        const size_t channels = block_channels(s->shape, block);
+        for (size_t lane = 0; lane < p.real; lane++)
+            for (size_t pixel = p.first; pixel < p.last; pixel++) {
+                float *to = s->rows_out + row_start(s, p.group, lane) + pixel * s->shape->channels + block * width;
+                for (size_t c = 0; c < channels; c++)
+                    to[c] = (float)x[(pixel * lanes + lane) * width + c];
+            }
+    }
+}
+
+void mio__unpack(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
+                 const mio__real *x, float *rows)
+{
+    pass s = {.a = x, .shape = shape, .images = images, .rows_out = rows};
+    cut_pixels(&s);
+    mio__parallel(context, workers, images->views * images->groups * s.chunks, unpack, &s);
+}
+
+/* ---- weights ---- */
+
+/* Place of w[out][in][row][column] (tap = row * kernel + column) in the blocked layout. */
+static size_t weight_place(const mio__shape *input, const mio__shape *output, size_t kernel, size_t out, size_t in,
+                           size_t tap)
+{
+    const size_t blocks = out / output->block * input->blocks + in / input->block;
+    return ((blocks * kernel * kernel + tap) * input->block + in % input->block) * output->block + out % output->block;
+}
+
+void mio__pack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const float *torch,
+                       mio__real *weights)
+{
+    const size_t taps = kernel * kernel;
+    memset(weights, 0, input->blocks * input->block * output->blocks * output->block * taps * sizeof *weights);
+    for (size_t out = 0; out < output->channels; out++)
+        for (size_t in = 0; in < input->channels; in++)
+            for (size_t tap = 0; tap < taps; tap++)
+                weights[weight_place(input, output, kernel, out, in, tap)] = *torch++;
+}
+
+void mio__unpack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const mio__real *weights,
+                         float *torch)
+{
+    for (size_t out = 0; out < output->channels; out++)
+        for (size_t in = 0; in < input->channels; in++)
+            for (size_t tap = 0; tap < kernel * kernel; tap++)
+                *torch++ = (float)weights[weight_place(input, output, kernel, out, in, tap)];
+}

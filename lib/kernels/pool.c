@@ -1,0 +1,177 @@
+#include "kernels/pool.h"
+
+#include "kernels/pool_vector.h"
+
+#include <string.h>
+
+/* A pixel of one group and block has at most 32 images of 64 channels. Work is cut into bands of rows. */
+enum { PIXEL_LIMIT = 32 * 64, BAND = 8 };
+
+typedef struct max_pool {
+    const mio__shape *input, *output;
+    size_t kernel, stride, padding;
+    size_t pixel; /* values of one pixel: lanes x block */
+    size_t bands; /* of one group and block */
+    const mio__pool_kernels *kernels;
+    const mio__real *x, *dy;
+    mio__real *y, *dx;
+    int accumulate;
+} max_pool;
+
+/* The part of a window that lies inside the input along one axis: positions first .. last - 1. */
+typedef struct span {
+    size_t first, last;
+} span;
+
+static span window(const max_pool *s, size_t output, size_t extent)
+{
+    const size_t start = output * s->stride, end = start + s->kernel;
+    return (span){start > s->padding ? start - s->padding : 0,
+                  end < s->padding ? 0 : end - s->padding < extent ? end - s->padding : extent};
+}
+
+/* Rows first .. last - 1 of an item's band. */
+static span band_rows(const max_pool *s, size_t item, size_t height)
+{
+    const size_t first = item % s->bands * BAND;
+    return (span){first, first + BAND < height ? first + BAND : height};
+}
+
+static max_pool describe(const mio__shape *input, const mio__shape *output, const mio__images *images, size_t kernel,
+                         size_t stride, size_t padding, size_t height)
+{
+    return (max_pool){.input = input, .output = output, .kernel = kernel, .stride = stride, .padding = padding,
+                      .pixel = images->lanes * input->block, .bands = (height + BAND - 1) / BAND,
+                      .kernels = MIO__PICK(mio__pool_loops)};
+}
+
+static void forward_band(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const max_pool *s = argument;
+    const size_t slab = item / s->bands;
+    const mio__real *x = s->x + slab * s->input->height * s->input->width * s->pixel;
+    mio__real *y = s->y + slab * s->output->height * s->output->width * s->pixel;
+    const span band = band_rows(s, item, s->output->height);
+    for (size_t row = band.first; row < band.last; row++)
+        for (size_t column = 0; column < s->output->width; column++) {
+            const span rows = window(s, row, s->input->height), columns = window(s, column, s->input->width);
+            mio__real *to = y + (row * s->output->width + column) * s->pixel;
+            for (size_t r = rows.first; r < rows.last; r++)
+                for (size_t c = columns.first; c < columns.last; c++) {
+                    const mio__real *from = x + (r * s->input->width + c) * s->pixel;
+                    if (r == rows.first && c == columns.first)
+                        memcpy(to, from, s->pixel * sizeof *to);
+                    else
+                        s->kernels->maximum(s->pixel, from, to);
+                }
+        }
+}
+
+void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
+                           const mio__images *images, size_t kernel, size_t stride, size_t padding, const mio__real *x,
+                           mio__real *y)
+{
+    max_pool s = describe(input, output, images, kernel, stride, padding, output->height);
+    s.x = x;
+    s.y = y;
+    mio__parallel(context, workers, images->views * images->groups * input->blocks * s.bands, forward_band, &s);
+}
+
+/* Gives dy of one window to the winners in rows of the band. */
+static void backward_window(const max_pool *s, span rows, span columns, span band, const mio__real *x,
+                            const mio__real *dy, mio__real *dx)
+{
+    mio__real best[PIXEL_LIMIT], winner[PIXEL_LIMIT];
+    for (size_t r = rows.first; r < rows.last; r++)
+        for (size_t c = columns.first; c < columns.last; c++)
+            s->kernels->contest(s->pixel, r == rows.first && c == columns.first,
+                                (mio__real)((r - rows.first) * s->kernel + c - columns.first),
+                                x + (r * s->input->width + c) * s->pixel, best, winner);
+    for (size_t r = rows.first; r < rows.last; r++)
+        for (size_t c = columns.first; c < columns.last && r >= band.first && r < band.last; c++)
+            s->kernels->award(s->pixel, (mio__real)((r - rows.first) * s->kernel + c - columns.first), winner, dy,
+                              dx + (r * s->input->width + c) * s->pixel);
+}
+
+/* Bands are of input rows here: windows that reach into two bands are judged twice, and no two items write one row. */
+static void backward_band(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const max_pool *s = argument;
+    const size_t slab = item / s->bands, row_size = s->input->width * s->pixel;
+    const mio__real *x = s->x + slab * s->input->height * row_size;
+    const mio__real *dy = s->dy + slab * s->output->height * s->output->width * s->pixel;
+    mio__real *dx = s->dx + slab * s->input->height * row_size;
+    const span band = band_rows(s, item, s->input->height);
+    if (!s->accumulate)
+        memset(dx + band.first * row_size, 0, (band.last - band.first) * row_size * sizeof *dx);
+    for (size_t row = 0; row < s->output->height; row++) {
+        const span rows = window(s, row, s->input->height);
+        if (rows.last <= band.first || rows.first >= band.last)
+            continue;
+        for (size_t column = 0; column < s->output->width; column++)
+            backward_window(s, rows, window(s, column, s->input->width), band, x,
+                            dy + (row * s->output->width + column) * s->pixel, dx);
+    }
+}
+
+void mio__max_pool_backward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
+                            const mio__images *images, size_t kernel, size_t stride, size_t padding,
+                            const mio__real *x, const mio__real *dy, mio__real *dx, int accumulate)
+{
+    max_pool s = describe(input, output, images, kernel, stride, padding, input->height);
+    s.x = x;
+    s.dy = dy;
+    s.dx = dx;
+    s.accumulate = accumulate;
+    mio__parallel(context, workers, images->views * images->groups * input->blocks * s.bands, backward_band, &s);
+}
+
+/* ---- average ---- */
+
+typedef struct average_pool {
+    size_t pixels, pixel;
+    const mio__real *from;
+    mio__real *to;
+    int accumulate;
+} average_pool;
+
+static void average_forward(void *argument, size_t slab, size_t worker)
+{
+    (void)worker;
+    const average_pool *s = argument;
+    const mio__real *x = s->from + slab * s->pixels * s->pixel;
+    double sums[PIXEL_LIMIT] = {0};
+    for (size_t p = 0; p < s->pixels; p++)
+        for (size_t i = 0; i < s->pixel; i++)
+            sums[i] += (double)x[p * s->pixel + i];
+    for (size_t i = 0; i < s->pixel; i++)
+        s->to[slab * s->pixel + i] = (mio__real)(sums[i] / (double)s->pixels);
+}
+
+static void average_backward(void *argument, size_t slab, size_t worker)
+{
+    (void)worker;
+    const average_pool *s = argument;
+    const mio__real *dy = s->from + slab * s->pixel, share = 1 / (mio__real)s->pixels;
+    for (size_t p = 0; p < s->pixels; p++) {
+        mio__real *dx = s->to + (slab * s->pixels + p) * s->pixel;
+        for (size_t i = 0; i < s->pixel; i++)
+            dx[i] = (s->accumulate ? dx[i] : 0) + dy[i] * share;
+    }
+}
+
+void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input,
+                               const mio__images *images, const mio__real *x, mio__real *y)
+{
+    average_pool s = {input->height * input->width, images->lanes * input->block, x, y, 0};
+    mio__parallel(context, workers, images->views * images->groups * input->blocks, average_forward, &s);
+}
+
+void mio__average_pool_backward(mio_context *context, size_t workers, const mio__shape *input,
+                                const mio__images *images, const mio__real *dy, mio__real *dx, int accumulate)
+{
+    average_pool s = {input->height * input->width, images->lanes * input->block, dy, dx, accumulate};
+    mio__parallel(context, workers, images->views * images->groups * input->blocks, average_backward, &s);
+}

@@ -23,12 +23,19 @@ MIO_API const char *mio_augment_name_at(size_t index);
  */
 MIO_API mio_status mio_augment_create(mio_context *context, const char *preset, size_t height, size_t width,
                                       size_t channels, mio_augment **augment);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_augment *mio_augment_retain(mio_augment *augment);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_augment_release(mio_augment *augment);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_augment_set(mio_augment *augment, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_augment_set_text(mio_augment *augment, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_augment_get(const mio_augment *augment, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_augment_parameter_count(const mio_augment *augment);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_augment_parameter(const mio_augment *augment, size_t index, mio_parameter_info *info);
 /** Per-channel mean and deviation subtracted and divided by at the end, in units of [0,1]. Default 0 and 1. */
 MIO_API mio_status mio_augment_set_normalization(mio_augment *augment, size_t channels, const double *mean,
@@ -66,12 +73,19 @@ typedef struct mio_batch {
  * The loader keeps dataset and augment alive; the augment must not be changed after the first batch.
  */
 MIO_API mio_status mio_loader_create(mio_dataset *dataset, mio_augment *augment, mio_loader **loader);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_loader *mio_loader_retain(mio_loader *loader);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_loader_release(mio_loader *loader);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_loader_set(mio_loader *loader, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_loader_set_text(mio_loader *loader, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_loader_get(const mio_loader *loader, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_loader_parameter_count(const mio_loader *loader);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_loader_parameter(const mio_loader *loader, size_t index, mio_parameter_info *info);
 /** Batches in one epoch. Errors: MIO_ERROR_ARGUMENT if drop_last leaves none (the message says how many images). */
 MIO_API mio_status mio_loader_steps_per_epoch(const mio_loader *loader, uint64_t *steps);

@@ -22,17 +22,32 @@ MIO_API const char *mio_dataset_format_at(size_t index);
  *
  * format, path, split:
  *   "idx"      a folder of IDX files, plain or .gz, with the MNIST names; split "train" or "test" (t10k)
- *   "cifar10"  the binary version: its folder, or the .tar.gz itself; split "train" or "test"
- *   "cifar100" likewise, fine labels (split "train:coarse" takes the 20 coarse ones)
- *   "stl10"    the binary version's folder; split "train", "test", "unlabeled", or "train:K" for fold K of 0..9
- *   "folder"   one sub-folder a class (sorted by name), JPEG and PNG inside; split names a sub-folder of path, or NULL
- *   "flat"     all images below path, without labels; split as for "folder"
+ *   "cifar10"  the binary version: its folder, or the .tar.gz (or .tar) itself; split "train" or "test"
+ *   "cifar100" likewise, fine labels (split "train:coarse" or "test:coarse" takes the 20 coarse ones)
+ *   "stl10"    likewise; split "train", "test", "unlabeled", or "train:K" for fold K of 0..9
+ *   "folder"   one sub-folder a class (sorted by name), JPEG and PNG inside at any depth; path is a folder, or a .tar.gz
+ *              or .tar of such folders; split names a sub-folder of path, or is NULL
+ *   "flat"     all JPEG and PNG images below path, without labels; path and split as for "folder"
+ * Images of folders keep their own sizes up to a limit (mio_dataset_options), lie in the order of their names (bytes
+ * compared), are RGB unless all are grey, and lose their alpha. Symbolic links are followed, into each folder once; names
+ * that begin with a dot are passed over; .jpg, .jpeg and .png are found in any case.
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
- * MIO_ERROR_UNSUPPORTED (a codec this build lacks), MIO_ERROR_ARGUMENT (unknown format or split; an empty dataset),
- * MIO_ERROR_MEMORY.
+ * MIO_ERROR_UNSUPPORTED (a codec this build lacks; CMYK), MIO_ERROR_ARGUMENT (unknown format or split; an empty
+ * dataset), MIO_ERROR_MEMORY.
+ * Memory: from the context, except what libjpeg takes while it decodes one image, at most 1 GiB.
  */
 MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,
                                     mio_dataset **dataset);
+
+/** How to open a dataset. The caller sets struct_size; 0 elsewhere takes the default. */
+typedef struct mio_dataset_options {
+    size_t struct_size;
+    size_t shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
+} mio_dataset_options;
+/** As mio_dataset_open, with options. NULL options equal mio_dataset_open. */
+MIO_API mio_status mio_dataset_open_with(mio_context *context, const char *format, const char *path, const char *split,
+                                         const mio_dataset_options *options, mio_dataset **dataset);
+
 /**
  * A dataset over the caller's own pixels, not copied: they must outlive the dataset. images: count x height rows of
  * width x channels bytes, row_stride bytes apart (0: width x channels). labels: count values >= 0, or NULL; copied.
@@ -54,9 +69,12 @@ typedef struct mio_image_source {
 MIO_API mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t height, size_t width,
                                              size_t channels, const mio_image_source *source, mio_dataset **dataset);
 
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_dataset *mio_dataset_retain(mio_dataset *dataset);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_dataset_release(mio_dataset *dataset);
 
+/** Number of images. */
 MIO_API size_t mio_dataset_count(const mio_dataset *dataset);
 /** Channels of every image. */
 MIO_API size_t mio_dataset_channels(const mio_dataset *dataset);
@@ -66,7 +84,7 @@ MIO_API mio_status mio_dataset_image_size(const mio_dataset *dataset, size_t ind
 MIO_API mio_status mio_dataset_image(const mio_dataset *dataset, size_t index, size_t capacity, uint8_t *pixels);
 /** Label of one image, -1 where there is none. */
 MIO_API mio_status mio_dataset_label(const mio_dataset *dataset, size_t index, int32_t *label);
-/** Number of classes: the highest label + 1, 0 without labels. */
+/** Number of classes: the highest label + 1, 0 without labels. A subset or a split has its parent's. */
 MIO_API size_t mio_dataset_class_count(const mio_dataset *dataset);
 /** Name of a class, or NULL where the dataset has none. Lives as long as the dataset. */
 MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t label);
@@ -75,8 +93,10 @@ MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t la
 MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices,
                                       mio_dataset **subset);
 /**
- * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded so
- * that no class is left empty), the second the rest. The same seed gives the same split.
+ * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded to
+ * the nearest number that leaves no class empty on either side; a class of one image goes to the first), the second the
+ * rest. Both keep the dataset's order. The same seed gives the same split, and a larger fraction keeps what a smaller one
+ * took. Errors: MIO_ERROR_ARGUMENT (fraction outside (0, 1); nothing would be left for the second).
  */
 MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t seed, mio_dataset **first,
                                      mio_dataset **second);

@@ -28,7 +28,9 @@ typedef enum mio_stem {
  */
 MIO_API mio_status mio_builder_create(mio_context *context, size_t channels, size_t height, size_t width,
                                       mio_builder **builder);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_builder *mio_builder_retain(mio_builder *builder);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_builder_release(mio_builder *builder);
 
 /**
@@ -77,14 +79,20 @@ MIO_API mio_node mio_builder_projector(mio_builder *builder, mio_node input, siz
 MIO_API mio_status mio_builder_finish(mio_builder *builder, mio_node features, mio_node projections,
                                       mio_encoder **encoder);
 
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_encoder *mio_encoder_retain(mio_encoder *encoder);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_encoder_release(mio_encoder *encoder);
 
 /** Sets a named parameter of the encoder ("algorithm": how convolutions are computed). */
 MIO_API mio_status mio_encoder_set(mio_encoder *encoder, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_encoder_set_text(mio_encoder *encoder, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_encoder_get(const mio_encoder *encoder, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_encoder_parameter_count(const mio_encoder *encoder);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t index, mio_parameter_info *info);
 
 /** Width of the feature vectors. */
@@ -100,6 +108,7 @@ MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *c
  */
 MIO_API mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t channels, const double *mean,
                                                  const double *deviation);
+/** Copies them out. */
 MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean,
                                                  double *deviation);
 
@@ -116,11 +125,14 @@ typedef struct mio_tensor_info {
     int32_t trainable;  /**< 1 for weights, 0 for running statistics */
 } mio_tensor_info;
 
+/** Number of weights and running statistics. */
 MIO_API size_t mio_encoder_tensor_count(const mio_encoder *encoder);
+/** Describes the tensor at index. */
 MIO_API mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tensor_info *info);
 /** Copies a tensor out or in, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT, also for a
     non-finite value, naming tensor and place. */
 MIO_API mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values);
+/** The way in. */
 MIO_API mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values);
 /** Copies the gradient of a trainable tensor, as the last mio_encoder_backward left it, in PyTorch's layout. */
 MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const char *name, size_t count, float *values);

@@ -24,12 +24,19 @@ typedef struct mio_knn mio_knn;
  * Ties go to the lowest class, then neighbours to the lowest index.
  */
 MIO_API mio_status mio_knn_create(mio_context *context, mio_knn **knn);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_knn *mio_knn_retain(mio_knn *knn);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_knn_release(mio_knn *knn);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_knn_set(mio_knn *knn, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_knn_set_text(mio_knn *knn, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_knn_get(const mio_knn *knn, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_knn_parameter_count(const mio_knn *knn);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_knn_parameter(const mio_knn *knn, size_t index, mio_parameter_info *info);
 /** Stores the bank: count x dim features (normalised copies are kept) and labels >= 0, or NULL to search only. */
 MIO_API mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *features, const int32_t *labels);
@@ -52,12 +59,19 @@ typedef struct mio_probe mio_probe;
  * with the lowest validation loss kept).
  */
 MIO_API mio_status mio_probe_create(mio_context *context, const char *solver, mio_probe **probe);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_probe *mio_probe_retain(mio_probe *probe);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_probe_release(mio_probe *probe);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_probe_set(mio_probe *probe, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_probe_set_text(mio_probe *probe, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_probe_get(const mio_probe *probe, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_probe_parameter_count(const mio_probe *probe);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_probe_parameter(const mio_probe *probe, size_t index, mio_parameter_info *info);
 /** Trains on count x dim features and labels 0 .. classes-1. */
 MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, const float *features,
@@ -79,12 +93,19 @@ typedef struct mio_finetune mio_finetune;
  * load it again for the next run.
  */
 MIO_API mio_status mio_finetune_create(mio_encoder *encoder, mio_finetune **finetune);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_finetune *mio_finetune_retain(mio_finetune *finetune);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_finetune_release(mio_finetune *finetune);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_finetune_set(mio_finetune *finetune, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_finetune_set_text(mio_finetune *finetune, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_finetune_get(const mio_finetune *finetune, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_finetune_parameter_count(const mio_finetune *finetune);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_finetune_parameter(const mio_finetune *finetune, size_t index, mio_parameter_info *info);
 /**
  * Trains on `label_fraction` of the dataset, views drawn by augment (1 view); the epoch with the best validation loss is

@@ -15,13 +15,21 @@ typedef struct mio_optimizer mio_optimizer;
 MIO_API const char *mio_optimizer_name_at(size_t index);
 /** Makes an optimizer by name. Errors: MIO_ERROR_ARGUMENT lists the known names. */
 MIO_API mio_status mio_optimizer_create(mio_context *context, const char *name, mio_optimizer **optimizer);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_optimizer *mio_optimizer_retain(mio_optimizer *optimizer);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_optimizer_release(mio_optimizer *optimizer);
+/** The name it was created by. The text lives as long as the library. */
 MIO_API const char *mio_optimizer_name(const mio_optimizer *optimizer);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_optimizer_set(mio_optimizer *optimizer, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_optimizer_set_text(mio_optimizer *optimizer, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_optimizer_get(const mio_optimizer *optimizer, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_optimizer_parameter_count(const mio_optimizer *optimizer);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_optimizer_parameter(const mio_optimizer *optimizer, size_t index, mio_parameter_info *info);
 
 /**
@@ -53,13 +61,21 @@ typedef struct mio_schedule mio_schedule;
 MIO_API const char *mio_schedule_name_at(size_t index);
 /** Makes a schedule by name: "constant", "step" (decay by a factor every so often), "cosine" (linear warm-up first). */
 MIO_API mio_status mio_schedule_create(mio_context *context, const char *name, mio_schedule **schedule);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_schedule *mio_schedule_retain(mio_schedule *schedule);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_schedule_release(mio_schedule *schedule);
+/** The name it was created by. The text lives as long as the library. */
 MIO_API const char *mio_schedule_name(const mio_schedule *schedule);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_schedule_set(mio_schedule *schedule, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_schedule_set_text(mio_schedule *schedule, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_schedule_get(const mio_schedule *schedule, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_schedule_parameter_count(const mio_schedule *schedule);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_schedule_parameter(const mio_schedule *schedule, size_t index, mio_parameter_info *info);
 /** Learning rate of the step (counted from 0) when an epoch has steps_per_epoch steps (at least 1). */
 MIO_API mio_status mio_schedule_at(const mio_schedule *schedule, uint64_t step, uint64_t steps_per_epoch,

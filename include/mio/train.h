@@ -19,13 +19,19 @@ typedef struct mio_trainer mio_trainer;
  */
 MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer,
                                       mio_schedule *schedule, mio_loader *loader, mio_trainer **trainer);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_trainer *mio_trainer_retain(mio_trainer *trainer);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_trainer_release(mio_trainer *trainer);
 /** Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval". */
 MIO_API mio_status mio_trainer_set(mio_trainer *trainer, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_trainer_set_text(mio_trainer *trainer, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_trainer_get(const mio_trainer *trainer, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_trainer_parameter_count(const mio_trainer *trainer);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t index, mio_parameter_info *info);
 
 /** What one step did. The caller sets struct_size. Monitors are NAN on steps that did not take them. */
@@ -92,13 +98,21 @@ typedef struct mio_recipe mio_recipe;
 MIO_API const char *mio_recipe_name_at(size_t index);
 /** One line on what the recipe is and where it comes from. NULL past the last one. */
 MIO_API const char *mio_recipe_meaning_at(size_t index);
+/** Makes a recipe by name. Errors: MIO_ERROR_ARGUMENT lists the known ones. */
 MIO_API mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe **recipe);
+/** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_recipe *mio_recipe_retain(mio_recipe *recipe);
+/** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_recipe_release(mio_recipe *recipe);
+/** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. */
 MIO_API mio_status mio_recipe_set(mio_recipe *recipe, const char *parameter, double value);
+/** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_recipe_set_text(mio_recipe *recipe, const char *parameter, const char *text);
+/** Reads a named parameter. */
 MIO_API mio_status mio_recipe_get(const mio_recipe *recipe, const char *parameter, double *value);
+/** Number of named parameters. */
 MIO_API size_t mio_recipe_parameter_count(const mio_recipe *recipe);
+/** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_parameter_info *info);
 /** Replaces a part by another kind: part "loss", "optimizer" or "schedule"; its parameters return to their defaults. */
 MIO_API mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const char *name);

@@ -1,0 +1,105 @@
+#include "data/store.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SHORTER_SIDE = 256 };
+
+static const struct format {
+    const char *name;
+    mio_status (*read)(const mio__source *source, mio_dataset *dataset);
+} formats[] = {
+    {"idx", mio__read_idx},
+};
+enum { FORMAT_COUNT = sizeof formats / sizeof *formats };
+
+const char *mio_dataset_format_at(size_t index)
+{
+    return index < FORMAT_COUNT ? formats[index].name : NULL;
+}
+
+static mio_status find_format(const char *name, const struct format **format)
+{
+    for (size_t i = 0; i < FORMAT_COUNT; i++)
+        if (!strcmp(name, formats[i].name)) {
+            *format = &formats[i];
+            return MIO_OK;
+        }
+    return mio__fail(MIO_ERROR_ARGUMENT,
+                     "there is no dataset format '%s'; there is idx", name);
+}
+
+mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,
+                            mio_dataset **dataset)
+{
+    return mio_dataset_open_with(context, format, path, split, NULL, dataset);
+}
+
+mio_status mio_dataset_open_with(mio_context *context, const char *format, const char *path, const char *split,
+                                 const mio_dataset_options *options, mio_dataset **dataset)
+{
+    if (!context || !format || !path || !dataset)
+        return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL",
+                         !context  ? "the context"
+                         : !format ? "the format"
+                         : !path   ? "the path"
+                                   : "the dataset's place");
+    if (options && options->struct_size < sizeof *options)
+        return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_dataset_options)",
+                         options->struct_size);
+    const struct format *found;
+    mio_status status = find_format(format, &found);
+    if (status)
+        return status;
+    const mio__source source = {context, format, path, split,
+                                options && options->shorter_side ? options->shorter_side : SHORTER_SIDE};
+    mio_dataset *made;
+    if ((status = mio__dataset_create(context, &made)))
+        return status;
+    status = found->read(&source, made);
+    if (status) {
+        mio_dataset_release(made);
+        return status;
+    }
+    mio__dataset_finish(made);
+    *dataset = made;
+    return MIO_OK;
+}
+
+/* ---- what the readers share ---- */
+
+mio_status mio__refuse_split(const mio__source *source, const char *known)
+{
+    if (!source->split)
+        return mio__fail(MIO_ERROR_ARGUMENT, "format '%s' needs a split: %s", source->format, known);
+    return mio__fail(MIO_ERROR_ARGUMENT, "format '%s' has no split '%s'; it has %s", source->format, source->split,
+                     known);
+}
+
+char *mio__join_path(mio_context *context, const char *folder, const char *name)
+{
+    const size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = mio__alloc(context, size);
+    if (path)
+        snprintf(path, size, "%s/%s", folder, name);
+    return path;
+}
+
+mio_status mio__grow(mio_context *context, void **array, size_t *capacity, size_t used, size_t needed,
+                     size_t element_size)
+{
+    if (needed <= *capacity)
+        return MIO_OK;
+    size_t larger = *capacity ? *capacity : 64;
+    while (larger < needed)
+        larger = larger <= SIZE_MAX / 4 ? larger * 2 : needed;
+    void *grown = mio__alloc(context, larger > SIZE_MAX / 2 / element_size ? SIZE_MAX : larger * element_size);
+    if (!grown)
+        return MIO_ERROR_MEMORY;
+    if (used)
+        memcpy(grown, *array, used * element_size);
+    mio__free(context, *array);
+    *array = grown;
+    *capacity = larger;
+    return MIO_OK;
+}

@@ -1,0 +1,106 @@
+/* Mutual information optimisation (Manna et al., arXiv 2111.12664): every pair is judged by itself, same image or not.
+
+   With N = 2B rows, cosine similarities s, positives s+ and negatives s-:
+       mio            mean softplus(-s+ / tp) + mean softplus(s- / tn) + l2_weight MSE
+       mio_decoupled  -mean(s+ / tp) + log(1 + mean exp(s- / tn)) + l2_weight MSE
+   where the means run over the B positive and the N (N - 2) ordered negative pairs, and MSE is the mean square difference of
+   the unit vectors' values. "mio" is the form of the authors' public code (2021); its pooled reduction is one mean over all
+   N (N - 1) ordered pairs. "mio_decoupled" is this library's derivation from the abstract of the paper's third version: the
+   repulsion among positives removed, the mean over negatives replaced by its Jensen bound; it has not been held against the
+   paper's equation. */
+#include "loss/loss.h"
+
+#include <math.h>
+
+enum { POSITIVE, NEGATIVE, L2, REDUCTION };
+
+static const char *const reductions[] = {"balanced", "pooled", NULL};
+
+static const mio__parameter mio_parameters[] = {
+    [POSITIVE] = MIO__TEMPERATURE("positive_temperature", 0.5, "temperature of positive pairs"),
+    [NEGATIVE] = MIO__TEMPERATURE("negative_temperature", 0.5, "temperature of negative pairs"),
+    [L2] = MIO__WEIGHT("l2_weight", 1, "weight of the mean square difference of the two views' unit vectors"),
+    [REDUCTION] = {"reduction", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, reductions,
+                   "balanced: positives and negatives averaged apart; pooled: one mean over all pairs", ""},
+};
+
+static const mio__parameter decoupled_parameters[] = {
+    [POSITIVE] = MIO__TEMPERATURE("positive_temperature", 0.5, "temperature of positive pairs"),
+    [NEGATIVE] = MIO__TEMPERATURE("negative_temperature", 0.5, "temperature of negative pairs"),
+    [L2] = MIO__WEIGHT("l2_weight", 0, "weight of the mean square difference of the two views' unit vectors"),
+};
+
+static double steepest(const double *p)
+{
+    return mio__rate(p[NEGATIVE]);
+}
+
+/* The derivative of l2_weight MSE by each positive similarity: MSE = (2/d) (1 - mean s+). */
+static double l2_pull(const mio__pairs *pairs, const double *p)
+{
+    return -2 * p[L2] / (double)pairs->plan.dim / (double)pairs->plan.pairs;
+}
+
+/* Turns the positives' similarities into their derivatives, weight each, and returns the sum of softplus(-s / tp). */
+static double judge_positives(mio__pairs *pairs, const double *p, double weight)
+{
+    const double rate = mio__rate(p[POSITIVE]);
+    double sum = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        double *s = &pairs->similarity_of_pair[b];
+        const double x = -rate * *s;
+        sum += mio__softplus(x);
+        *s = -weight * rate * mio__sigmoid(x) + l2_pull(pairs, p);
+    }
+    return sum;
+}
+
+static double compute_mio(mio__pairs *pairs, const double *p)
+{
+    const double rows = 2 * (double)pairs->plan.pairs, rate = mio__rate(p[NEGATIVE]);
+    const int pooled = p[REDUCTION] != 0;
+    const double positive_weight = pooled ? 2 / (rows * (rows - 1)) : 2 / rows;
+    const double negative_weight = pooled ? 1 / (rows * (rows - 1)) : 1 / (rows * (rows - 2));
+    const double square = mio__pairs_mean_square(pairs);
+    const double positive = judge_positives(pairs, p, positive_weight);
+    const double negative = mio__pairs_softplus(pairs, rate);
+    mio__pairs_finish(pairs, 2 * negative_weight * rate, pairs->similarity_of_pair);
+    return positive_weight * positive + negative_weight * negative + p[L2] * square;
+}
+
+/* log of the sum of exp(s / tn) over all ordered negative pairs. */
+static double log_sum_of_all(const mio__pairs *pairs)
+{
+    mio__log_sum all = {-INFINITY, 0};
+    for (size_t view = 0; view < 2; view++)
+        for (size_t b = 0; b < pairs->plan.pairs; b++) {
+            const double x = mio__log_sum_value(&pairs->log_sums[0][mio__pairs_slot(pairs, view, b)]);
+            const double shift = x > all.shift ? x : all.shift;
+            all.sum = all.sum * exp(all.shift - shift) + exp(x - shift);
+            all.shift = shift;
+        }
+    return mio__log_sum_value(&all);
+}
+
+static double compute_decoupled(mio__pairs *pairs, const double *p)
+{
+    const double count = (double)pairs->plan.pairs, rows = 2 * count;
+    const double rate = mio__rate(p[NEGATIVE]), positive_rate = mio__rate(p[POSITIVE]);
+    double value = p[L2] * mio__pairs_mean_square(pairs);
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        value -= positive_rate * pairs->similarity_of_pair[b] / count;
+        pairs->similarity_of_pair[b] = -positive_rate / count + l2_pull(pairs, p);
+    }
+    mio__pairs_log_sums(pairs, 0, rate);
+    const double all = log_sum_of_all(pairs), log_mean = all - log(rows) - log(rows - 2);
+    if (mio__pairs_wants_gradient(pairs)) {
+        for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++)
+            pairs->weights[0][slot] = (mio__row_weight){1, all};
+        mio__pairs_pull(pairs, 1, &rate);
+        mio__pairs_finish(pairs, rate * mio__sigmoid(log_mean), pairs->similarity_of_pair);
+    }
+    return value + mio__softplus(log_mean);
+}
+
+const mio__loss_kind mio__loss_mio = {"mio", mio_parameters, 4, steepest, compute_mio};
+const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled", decoupled_parameters, 3, steepest, compute_decoupled};

@@ -1,0 +1,559 @@
+#include "loss/pair.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---- plan ---- */
+
+enum {
+    CHUNK = 32,        /* pairs that one item of a pass over rows takes */
+    BLOCKS = 16,       /* blocks aimed at: enough meetings a round for many workers */
+    BLOCK_SLOTS = 256, /* most slots of a block: its rows and gradients stay in the cache */
+    ALIGNMENT = 64,
+    ROWS_OF_WORKER = 3
+};
+
+/* The largest tile that leaves several blocks and wastes little filling. */
+static size_t choose_edge(size_t pairs)
+{
+    for (size_t edge = 64; edge > MIO__PAIR_LANES; edge /= 2) {
+        const size_t filled = (pairs + edge - 1) / edge * edge;
+        if (pairs >= 4 * edge && (filled - pairs) * 8 <= pairs)
+            return edge;
+    }
+    return MIO__PAIR_LANES;
+}
+
+/* Adds count x size bytes, rounded up, to *total. Returns 0 on overflow. */
+static int add_bytes(size_t *total, size_t count, size_t size)
+{
+    size_t bytes;
+    return !__builtin_mul_overflow(count, size, &bytes) && bytes <= SIZE_MAX / 4 - ALIGNMENT &&
+           !__builtin_add_overflow(*total, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, total);
+}
+
+static size_t chunk_count(size_t pairs)
+{
+    return (pairs + CHUNK - 1) / CHUNK;
+}
+
+/* Bytes of the work space, in the order of carve(). Returns 0 on overflow. */
+static int work_bytes(mio__pair_plan *plan)
+{
+    const size_t slots = 2 * plan->slots_per_view, type = plan->wide ? sizeof(double) : sizeof(float);
+    size_t row_bytes, total = 0;
+    int fits = !__builtin_mul_overflow(plan->width, sizeof(double), &row_bytes);
+    for (size_t i = 0; i < 3; i++)
+        fits = fits && add_bytes(&total, slots, row_bytes / sizeof(double) * type);
+    for (size_t i = 0; i < 2; i++)
+        fits = fits && add_bytes(&total, slots, sizeof(double));
+    for (size_t i = 0; i < MIO__PAIR_TERMS; i++)
+        fits = fits && add_bytes(&total, slots, sizeof(mio__log_sum)) && add_bytes(&total, slots, sizeof(mio__row_weight));
+    fits = fits && add_bytes(&total, plan->pairs, sizeof(double)) &&
+           add_bytes(&total, chunk_count(plan->pairs), row_bytes) && add_bytes(&total, plan->blocks, sizeof(double)) &&
+           add_bytes(&total, plan->workers * ROWS_OF_WORKER, row_bytes) &&
+           add_bytes(&total, plan->workers * 2, plan->edge * plan->edge * type);
+    plan->size = total;
+    return fits && total <= SIZE_MAX / 4;
+}
+
+mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
+                               mio__pair_plan *plan)
+{
+    mio__pair_plan made = {.pairs = pairs, .dim = dim, .workers = mio__workers(context)};
+    made.wide = element == sizeof(double) || steepest > MIO__PAIR_NARROW_RATE;
+    made.edge = choose_edge(pairs);
+    int fits = pairs <= SIZE_MAX / 1024 && dim <= SIZE_MAX / 1024;
+    if (fits) {
+        const size_t tiles_per_view = (pairs + made.edge - 1) / made.edge, most = BLOCK_SLOTS / made.edge;
+        made.slots_per_view = tiles_per_view * made.edge;
+        made.tiles = 2 * tiles_per_view;
+        made.group = made.tiles / BLOCKS < 1 ? 1 : made.tiles / BLOCKS > most ? most : made.tiles / BLOCKS;
+        made.blocks = (made.tiles + made.group - 1) / made.group;
+        made.width = (dim + MIO__PAIR_LANES - 1) / MIO__PAIR_LANES * MIO__PAIR_LANES;
+        fits = work_bytes(&made);
+    }
+    if (!fits)
+        return mio__fail(MIO_ERROR_ARGUMENT, "%zu pairs of %zu values are beyond the address space", pairs, dim);
+    *plan = made;
+    return MIO_OK;
+}
+
+static void *take(char **at, size_t bytes)
+{
+    void *piece = *at;
+    *at += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return piece;
+}
+
+/* Points the arrays into the work space, in the order of work_bytes(). */
+static void carve(mio__pairs *pairs)
+{
+    const mio__pair_plan *plan = &pairs->plan;
+    const size_t slots = 2 * plan->slots_per_view, type = plan->wide ? sizeof(double) : sizeof(float);
+    const size_t row_bytes = plan->width * sizeof(double);
+    char *at = pairs->work;
+    pairs->unit = take(&at, slots * plan->width * type);
+    pairs->transposed = take(&at, slots * plan->width * type);
+    pairs->gradient = take(&at, slots * plan->width * type);
+    pairs->scale = take(&at, slots * sizeof(double));
+    pairs->inverse = take(&at, slots * sizeof(double));
+    for (size_t i = 0; i < MIO__PAIR_TERMS; i++) {
+        pairs->log_sums[i] = take(&at, slots * sizeof(mio__log_sum));
+        pairs->weights[i] = take(&at, slots * sizeof(mio__row_weight));
+    }
+    pairs->similarity_of_pair = take(&at, plan->pairs * sizeof(double));
+    pairs->chunk_sums = take(&at, chunk_count(plan->pairs) * row_bytes);
+    pairs->block_values = take(&at, plan->blocks * sizeof(double));
+    pairs->rows = take(&at, plan->workers * ROWS_OF_WORKER * row_bytes);
+    pairs->tile_space = take(&at, plan->workers * 2 * plan->edge * plan->edge * type);
+}
+
+/* Takes over a plan: memory and, for another shape, kernels. */
+static mio_status adopt(mio__pairs *pairs, const mio__pair_plan *plan)
+{
+    const mio_status status = mio__reserve(pairs->context, &pairs->work, &pairs->capacity, plan->size);
+    if (status)
+        return status;
+    const int same = pairs->plan.edge == plan->edge && pairs->plan.width == plan->width && pairs->similarity.m;
+    pairs->plan = *plan;
+    pairs->kernels = MIO__PICK(mio__pair_loops);
+    carve(pairs);
+    if (!plan->wide && !same) {
+        const size_t edge = plan->edge, width = plan->width;
+        pairs->similarity = mio__gemm_make(edge, edge, width, edge, width, edge, 0, 0, 0);
+        pairs->pull = mio__gemm_make(width, edge, edge, width, edge, width, 0, 0, 1);
+        pairs->pull_transposed = mio__gemm_make(width, edge, edge, width, edge, width, 0, 1, 1);
+    }
+    return MIO_OK;
+}
+
+void mio__pairs_free(mio__pairs *pairs)
+{
+    mio__free(pairs->context, pairs->work);
+    pairs->work = NULL;
+}
+
+size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b)
+{
+    return view * pairs->plan.slots_per_view + b;
+}
+
+int mio__pairs_wants_gradient(const mio__pairs *pairs)
+{
+    return pairs->batch.gradient[0] || pairs->batch.gradient[1];
+}
+
+/* ---- passes over rows ---- */
+
+static double read_row(const mio__pairs *pairs, size_t view, size_t b, double *row)
+{
+    const mio__pair_plan *plan = &pairs->plan;
+    const size_t from = b * plan->dim;
+    return pairs->batch.element == sizeof(double)
+               ? pairs->kernels->read_double(plan->dim, plan->width, (const double *)pairs->batch.z[view] + from, row)
+               : pairs->kernels->read_float(plan->dim, plan->width, (const float *)pairs->batch.z[view] + from, row);
+}
+
+/* The unit vector of a row whose scale and inverse are known. */
+static void read_unit(const mio__pairs *pairs, size_t view, size_t b, double *row)
+{
+    const size_t slot = mio__pairs_slot(pairs, view, b);
+    read_row(pairs, view, b, row);
+    pairs->kernels->scale(pairs->plan.width, pairs->scale[slot], pairs->inverse[slot], row);
+}
+
+static double *worker_row(const mio__pairs *pairs, size_t worker, size_t index)
+{
+    return pairs->rows + (worker * ROWS_OF_WORKER + index) * pairs->plan.width;
+}
+
+static void store_row(const mio__pairs *pairs, size_t slot, const double *row)
+{
+    const size_t width = pairs->plan.width, edge = pairs->plan.edge;
+    const size_t plain = slot * width, turned = slot / edge * edge * width + slot % edge;
+    if (pairs->plan.wide)
+        pairs->kernels->store_wide(width, row, (double *)pairs->unit + plain, (double *)pairs->transposed + turned,
+                                   edge);
+    else
+        pairs->kernels->store_narrow(width, row, (float *)pairs->unit + plain, (float *)pairs->transposed + turned,
+                                     edge);
+}
+
+/* Normalises one row. A power of two brings its largest magnitude near 1 first, so that no square over- or underflows.
+   A row with a non-finite value gets a NaN as its scale. */
+static void normalize_row(mio__pairs *pairs, size_t view, size_t b, double *row)
+{
+    const size_t slot = mio__pairs_slot(pairs, view, b), width = pairs->plan.width;
+    const double largest = read_row(pairs, view, b, row);
+    pairs->scale[slot] = pairs->inverse[slot] = 0;
+    if (isnan(largest)) {
+        pairs->scale[slot] = NAN;
+    } else if (largest > 0) {
+        int exponent;
+        frexp(largest, &exponent);
+        pairs->scale[slot] = ldexp(1, exponent < -1000 ? 1000 : -exponent);
+        pairs->kernels->scale(width, pairs->scale[slot], 1, row);
+        pairs->inverse[slot] = 1 / sqrt(pairs->kernels->dot(width, row, row));
+        pairs->kernels->scale(width, pairs->inverse[slot], 1, row);
+    }
+    store_row(pairs, slot, row);
+}
+
+static size_t chunk_end(const mio__pairs *pairs, size_t chunk)
+{
+    const size_t end = (chunk + 1) * CHUNK;
+    return end < pairs->plan.pairs ? end : pairs->plan.pairs;
+}
+
+static void normalize_chunk(void *argument, size_t chunk, size_t worker)
+{
+    mio__pairs *pairs = argument;
+    const size_t width = pairs->plan.width;
+    double *first = worker_row(pairs, worker, 0), *second = worker_row(pairs, worker, 1);
+    double *sum = pairs->chunk_sums + chunk * width;
+    memset(sum, 0, width * sizeof *sum);
+    for (size_t b = chunk * CHUNK; b < chunk_end(pairs, chunk); b++) {
+        normalize_row(pairs, 0, b, first);
+        normalize_row(pairs, 1, b, second);
+        pairs->similarity_of_pair[b] = pairs->kernels->dot(width, first, second);
+        pairs->kernels->add(width, first, sum);
+        pairs->kernels->add(width, second, sum);
+    }
+}
+
+/* Zero rows for the slots that stand for no row. */
+static void fill_up(mio__pairs *pairs)
+{
+    double *row = worker_row(pairs, 0, 0);
+    memset(row, 0, pairs->plan.width * sizeof *row);
+    for (size_t b = pairs->plan.pairs; b < pairs->plan.slots_per_view; b++)
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            store_row(pairs, slot, row);
+            pairs->scale[slot] = pairs->inverse[slot] = 0;
+        }
+}
+
+/* Counts the zero rows, or reports the first value that is not finite. */
+static mio_status judge_rows(mio__pairs *pairs)
+{
+    size_t zero_rows = 0;
+    for (size_t view = 0; view < 2; view++)
+        for (size_t b = 0; b < pairs->plan.pairs; b++) {
+            const double scale = pairs->scale[mio__pairs_slot(pairs, view, b)];
+            zero_rows += scale == 0;
+            if (!isnan(scale))
+                continue;
+            double *row = worker_row(pairs, 0, 0);
+            read_row(pairs, view, b, row);
+            size_t column = 0;
+            while (isfinite(row[column]))
+                column++;
+            return mio__fail(MIO_ERROR_ARGUMENT, "z%zu[%zu][%zu] is %s; every value of row %zu must be finite", view + 1,
+                             b, column, isnan(row[column]) ? "NaN" : "infinite", b);
+        }
+    pairs->zero_rows = zero_rows;
+    return MIO_OK;
+}
+
+/* The mean over negatives follows from the sum of all unit vectors: |sum|^2 is the sum over all ordered pairs. */
+static void find_means(mio__pairs *pairs)
+{
+    const size_t count = pairs->plan.pairs, width = pairs->plan.width;
+    double *sum = worker_row(pairs, 0, 0), positive = 0;
+    memset(sum, 0, width * sizeof *sum);
+    for (size_t chunk = 0; chunk < chunk_count(count); chunk++)
+        pairs->kernels->add(width, pairs->chunk_sums + chunk * width, sum);
+    for (size_t b = 0; b < count; b++)
+        positive += pairs->similarity_of_pair[b];
+    const double all = pairs->kernels->dot(width, sum, sum), itself = 2 * (double)count - (double)pairs->zero_rows;
+    pairs->mean_positive = positive / (double)count;
+    pairs->mean_negative = (all - itself - 2 * positive) / (2 * (double)count * (2 * (double)count - 2));
+}
+
+mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest)
+{
+    mio__pair_plan plan;
+    mio_status status = mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, &plan);
+    if (!status)
+        status = adopt(pairs, &plan);
+    if (status)
+        return status;
+    pairs->batch = *batch;
+    fill_up(pairs);
+    mio__parallel(pairs->context, plan.workers, chunk_count(plan.pairs), normalize_chunk, pairs);
+    status = judge_rows(pairs);
+    if (status)
+        return status;
+    find_means(pairs);
+    if (mio__pairs_wants_gradient(pairs))
+        memset(pairs->gradient, 0, 2 * plan.slots_per_view * plan.width * (plan.wide ? sizeof(double) : sizeof(float)));
+    return MIO_OK;
+}
+
+double mio__pairs_mean_square(const mio__pairs *pairs)
+{
+    double sum = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const int first = pairs->scale[mio__pairs_slot(pairs, 0, b)] != 0;
+        const int second = pairs->scale[mio__pairs_slot(pairs, 1, b)] != 0;
+        sum += first + second - 2 * pairs->similarity_of_pair[b];
+    }
+    return sum / (double)pairs->plan.pairs / (double)pairs->plan.dim;
+}
+
+/* ---- passes over tiles ---- */
+
+typedef struct pass pass;
+struct pass {
+    mio__pairs *pairs;
+    /* What is done with one tile of similarities; returns what it adds to the value over ordered pairs. */
+    double (*visit)(const pass *self, size_t left, size_t right, void *s, void *weight);
+    size_t terms, round;
+    const double *rates;
+    mio__log_sum *log_sums;
+};
+
+/* Rounds of the tournament and meetings in one. An odd number of blocks: i + j = round (mod blocks) pairs every block with
+   one other, and one with itself. An even number: the last block takes the place of that one itself, and a round of its own
+   lets every block meet itself. */
+static size_t meetings(size_t blocks, size_t round)
+{
+    return blocks % 2 ? (blocks + 1) / 2 : round + 1 < blocks ? blocks / 2 : blocks;
+}
+
+static void meeting(size_t blocks, size_t round, size_t item, size_t *left, size_t *right)
+{
+    const size_t odd = blocks - (blocks % 2 == 0);
+    *left = *right = item;
+    if (round == odd)
+        return;
+    const size_t k = (odd + 1) / 2 - 1 - item; /* the short meeting with itself comes last */
+    const size_t middle = round * ((odd + 1) / 2) % odd;
+    const size_t i = (middle + k) % odd, j = k ? (middle + odd - k) % odd : blocks % 2 ? i : blocks - 1;
+    *left = i < j ? i : j;
+    *right = i < j ? j : i;
+}
+
+static void *rows_of_tile(const mio__pairs *pairs, void *array, size_t tile)
+{
+    const size_t offset = tile * pairs->plan.edge * pairs->plan.width;
+    return pairs->plan.wide ? (void *)((double *)array + offset) : (void *)((float *)array + offset);
+}
+
+/* s[row of right][row of left] */
+static void find_similarities(const mio__pairs *pairs, size_t left, size_t right, void *s)
+{
+    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
+    const void *a = rows_of_tile(pairs, pairs->transposed, left), *b = rows_of_tile(pairs, pairs->unit, right);
+    if (pairs->plan.wide)
+        pairs->kernels->product(&(mio__wide_product){edge, edge, width, a, edge, b, width, 1, s, edge, 0});
+    else
+        mio__gemm_run(&pairs->similarity, (const float *const *)&a, (const float *const *)&b, s, 1);
+}
+
+/* gradient of tile `to` += weight x unit vectors of tile `from`. weight[row of to][row of from], or turned round. */
+static void pull_tile(const mio__pairs *pairs, size_t to, size_t from, const void *weight, int turned)
+{
+    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
+    void *gradient = rows_of_tile(pairs, pairs->gradient, to);
+    const void *unit = rows_of_tile(pairs, pairs->unit, from);
+    if (pairs->plan.wide)
+        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, turned ? 1 : edge,
+                                                     turned ? edge : 1, gradient, width, 1});
+    else
+        mio__gemm_run(turned ? &pairs->pull_transposed : &pairs->pull, (const float *const *)&unit,
+                      (const float *const *)&weight, gradient, 1);
+}
+
+static void exclude(const mio__pairs *pairs, void *s, size_t row, size_t column)
+{
+    const size_t at = row * pairs->plan.edge + column;
+    if (pairs->plan.wide)
+        ((double *)s)[at] = -INFINITY;
+    else
+        ((float *)s)[at] = -INFINITY;
+}
+
+/* Rows of a tile that stand for rows of the batch. */
+static size_t real_rows(const mio__pairs *pairs, size_t tile)
+{
+    const size_t start = tile * pairs->plan.edge % pairs->plan.slots_per_view, left = pairs->plan.pairs - start;
+    return left < pairs->plan.edge ? left : pairs->plan.edge;
+}
+
+/* Takes out pairs of a row with itself, positive pairs and filling. */
+static void exclude_all(const mio__pairs *pairs, size_t left, size_t right, void *s)
+{
+    const size_t edge = pairs->plan.edge, columns = real_rows(pairs, left), rows = real_rows(pairs, right);
+    if (left == right || right == left + pairs->plan.tiles / 2)
+        for (size_t i = 0; i < edge; i++)
+            exclude(pairs, s, i, i);
+    if (columns == edge && rows == edge)
+        return;
+    for (size_t j = 0; j < edge; j++)
+        for (size_t i = j < rows ? columns : 0; i < edge; i++)
+            exclude(pairs, s, j, i);
+}
+
+/* All tiles between two blocks; those of a block with itself once each. */
+static void meet(void *argument, size_t item, size_t worker)
+{
+    const pass *self = argument;
+    const mio__pairs *pairs = self->pairs;
+    const mio__pair_plan *plan = &pairs->plan;
+    const size_t tile_bytes = plan->edge * plan->edge * (plan->wide ? sizeof(double) : sizeof(float));
+    char *s = (char *)pairs->tile_space + worker * 2 * tile_bytes, *weight = s + tile_bytes;
+    size_t left, right;
+    meeting(plan->blocks, self->round, item, &left, &right);
+    double value = 0;
+    for (size_t j = right * plan->group; j < (right + 1) * plan->group && j < plan->tiles; j++)
+        for (size_t i = left * plan->group; i < (left + 1) * plan->group && i <= j; i++) {
+            find_similarities(pairs, i, j, s);
+            exclude_all(pairs, i, j, s);
+            value += self->visit(self, i, j, s, weight);
+        }
+    pairs->block_values[left] += value;
+}
+
+/* Runs a pass; returns the sum of what its tiles returned. */
+static double run_pass(pass *self)
+{
+    mio__pairs *pairs = self->pairs;
+    const size_t blocks = pairs->plan.blocks;
+    memset(pairs->block_values, 0, blocks * sizeof *pairs->block_values);
+    for (self->round = 0; self->round < blocks; self->round++)
+        mio__parallel(pairs->context, pairs->plan.workers, meetings(blocks, self->round), meet, self);
+    double value = 0;
+    for (size_t i = 0; i < blocks; i++)
+        value += pairs->block_values[i];
+    return value;
+}
+
+static const mio__tile_loops *tile_loops(const mio__pairs *pairs)
+{
+    return pairs->plan.wide ? &pairs->kernels->wide : &pairs->kernels->narrow;
+}
+
+/* Each tile stands for both orders of its pairs; one on the diagonal holds both already. */
+static void pull_both(const mio__pairs *pairs, size_t left, size_t right, const void *weight)
+{
+    if (!mio__pairs_wants_gradient(pairs))
+        return;
+    pull_tile(pairs, right, left, weight, 0);
+    if (left != right)
+        pull_tile(pairs, left, right, weight, 1);
+}
+
+static double visit_softplus(const pass *self, size_t left, size_t right, void *s, void *weight)
+{
+    const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], s, weight);
+    pull_both(self->pairs, left, right, weight);
+    return left == right ? value : 2 * value;
+}
+
+double mio__pairs_softplus(mio__pairs *pairs, double rate)
+{
+    return run_pass(&(pass){.pairs = pairs, .visit = visit_softplus, .rates = &rate});
+}
+
+static double visit_sums(const pass *self, size_t left, size_t right, void *s, void *weight)
+{
+    (void)weight;
+    const size_t edge = self->pairs->plan.edge;
+    tile_loops(self->pairs)->sums(edge, self->rates[0], s, self->log_sums + left * edge,
+                                  left == right ? NULL : self->log_sums + right * edge);
+    return 0;
+}
+
+void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate)
+{
+    memset(pairs->log_sums[term], 0, 2 * pairs->plan.slots_per_view * sizeof *pairs->log_sums[term]);
+    run_pass(&(pass){.pairs = pairs, .visit = visit_sums, .rates = &rate, .log_sums = pairs->log_sums[term]});
+}
+
+double mio__log_sum_value(const mio__log_sum *sum)
+{
+    return sum->shift + log(sum->sum);
+}
+
+static double visit_weights(const pass *self, size_t left, size_t right, void *s, void *weight)
+{
+    mio__pairs *pairs = self->pairs;
+    const size_t edge = pairs->plan.edge;
+    for (size_t t = 0; t < self->terms; t++)
+        tile_loops(pairs)->weights(edge, self->rates[t], s, pairs->weights[t] + left * edge,
+                                   pairs->weights[t] + right * edge, t > 0, weight);
+    pull_both(pairs, left, right, weight);
+    return 0;
+}
+
+/* The narrow loops know no shift: it goes into the factor. Filling gets no weight. */
+static void settle_weights(mio__pairs *pairs, mio__row_weight *weights)
+{
+    for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++) {
+        if (slot % pairs->plan.slots_per_view >= pairs->plan.pairs)
+            weights[slot] = (mio__row_weight){0, 0};
+        else if (!pairs->plan.wide)
+            weights[slot] = (mio__row_weight){weights[slot].factor * exp(-weights[slot].shift), 0};
+    }
+}
+
+void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[])
+{
+    for (size_t t = 0; t < terms; t++)
+        settle_weights(pairs, pairs->weights[t]);
+    run_pass(&(pass){.pairs = pairs, .visit = visit_weights, .terms = terms, .rates = rates});
+}
+
+/* ---- the way back through the normalisation ---- */
+
+typedef struct finish {
+    const mio__pairs *pairs;
+    double factor;
+    const double *weights_of_pair;
+} finish;
+
+/* gradient of z = (g - (g . unit) unit) / |z| */
+static void write_row(const finish *work, size_t view, size_t b, const double *unit, const double *positive, double *row)
+{
+    const mio__pairs *pairs = work->pairs;
+    const mio__pair_kernels *kernels = pairs->kernels;
+    const size_t slot = mio__pairs_slot(pairs, view, b), width = pairs->plan.width, dim = pairs->plan.dim;
+    const double weight = work->weights_of_pair[b];
+    if (pairs->plan.wide)
+        kernels->combine_wide(width, work->factor, (double *)pairs->gradient + slot * width, weight, positive, row);
+    else
+        kernels->combine_narrow(width, work->factor, (float *)pairs->gradient + slot * width, weight, positive, row);
+    const double along = kernels->dot(width, row, unit), inverse = pairs->inverse[slot], scale = pairs->scale[slot];
+    if (pairs->batch.element == sizeof(double))
+        kernels->write_double(dim, row, along, unit, inverse, scale, (double *)pairs->batch.gradient[view] + b * dim);
+    else
+        kernels->write_float(dim, row, along, unit, inverse, scale, (float *)pairs->batch.gradient[view] + b * dim);
+}
+
+static void finish_chunk(void *argument, size_t chunk, size_t worker)
+{
+    const finish *work = argument;
+    const mio__pairs *pairs = work->pairs;
+    double *first = worker_row(pairs, worker, 0), *second = worker_row(pairs, worker, 1);
+    double *row = worker_row(pairs, worker, 2);
+    for (size_t b = chunk * CHUNK; b < chunk_end(pairs, chunk); b++) {
+        read_unit(pairs, 0, b, first);
+        read_unit(pairs, 1, b, second);
+        if (pairs->batch.gradient[0])
+            write_row(work, 0, b, first, second, row);
+        if (pairs->batch.gradient[1])
+            write_row(work, 1, b, second, first, row);
+    }
+}
+
+void mio__pairs_finish(mio__pairs *pairs, double factor, const double *weights_of_pair)
+{
+    if (!mio__pairs_wants_gradient(pairs))
+        return;
+    finish work = {pairs, factor, weights_of_pair};
+    mio__parallel(pairs->context, pairs->plan.workers, chunk_count(pairs->plan.pairs), finish_chunk, &work);
+}

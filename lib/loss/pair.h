@@ -1,0 +1,100 @@
+/* The pair engine that the losses over all pairs of a batch stand on: rows normalised once, then passes over 64 x 64 tiles
+   of the cosine similarities, which never exist as a whole.
+
+   Slots: row b of view v is slot v x slots_per_view + b; each view is filled up with zero rows to whole tiles. Positive
+   pairs (b of view 0, b of view 1) are known in double from the start and left out of every pass: "negatives" of a slot are
+   all rows of both views but itself and its positive.
+
+   A pass walks the upper triangle of tiles. Tiles are gathered into blocks, and in each round of a round-robin tournament
+   every block meets at most one other, so the pairs of blocks of a round run in parallel and own what they add to; rounds
+   follow each other in order. So the bits do not depend on the number of workers, and no copies of the gradient are kept. */
+#ifndef MIO_LOSS_PAIR_H
+#define MIO_LOSS_PAIR_H
+
+#include "core/context.h"
+#include "kernels/gemm.h"
+#include "loss/pair_vector.h"
+
+/** One call's arrays: pairs x dim values of `element` bytes (4: float, 8: double), row-major. */
+typedef struct mio__batch {
+    size_t pairs, dim, element;
+    const void *z[2];
+    void *gradient[2]; /* either may be NULL */
+} mio__batch;
+
+/** What depends on the shape alone. */
+typedef struct mio__pair_plan {
+    size_t pairs, dim, workers;
+    int wide;              /* passes in double, else in float */
+    size_t edge;           /* of a tile: 16, 32 or 64 */
+    size_t slots_per_view; /* pairs rounded up to whole tiles */
+    size_t tiles, group, blocks; /* tiles in all, tiles to a block, blocks */
+    size_t width;          /* dim rounded up */
+    size_t size;           /* bytes of work space */
+} mio__pair_plan;
+
+/** Two exponents are the most that any loss has in one row. */
+enum { MIO__PAIR_TERMS = 2 };
+
+typedef struct mio__pairs {
+    mio_context *context;
+    void *work; /* one piece of memory that all of the following point into */
+    size_t capacity;
+    mio__pair_plan plan;
+    const mio__pair_kernels *kernels;
+    mio__gemm similarity, pull, pull_transposed;
+    mio__batch batch;
+
+    void *unit, *transposed, *gradient;  /* slots x width; tiles of width x edge; slots x width: float or double */
+    double *scale, *inverse;             /* per slot: unit = z x scale x inverse; both 0 for a zero row */
+    double *similarity_of_pair;          /* per pair */
+    mio__log_sum *log_sums[MIO__PAIR_TERMS];    /* per slot */
+    mio__row_weight *weights[MIO__PAIR_TERMS];  /* per slot */
+    double *chunk_sums;                  /* sums of unit vectors by chunks of pairs */
+    double *block_values;
+    double *rows;                        /* per worker: three rows in double */
+    void *tile_space;                    /* per worker: two tiles */
+
+    size_t zero_rows;
+    double mean_positive, mean_negative; /* cosine similarities of the batch */
+} mio__pairs;
+
+/** Fills in the plan. Errors: MIO_ERROR_ARGUMENT (the sizes overflow). steepest: the largest rate of any pass. */
+mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
+                               mio__pair_plan *plan);
+
+/**
+ * Takes a batch in: checks it, normalises its rows, finds the positives' similarities and the means; clears the gradient.
+ * Nothing outside of pairs is written. Errors: MIO_ERROR_ARGUMENT (a non-finite value), MIO_ERROR_MEMORY.
+ */
+mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest);
+void mio__pairs_free(mio__pairs *pairs);
+/** Slot of row b of a view. */
+size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b);
+
+/**
+ * Sum of log(1 + exp(rate s)) over all ordered negative pairs. Adds to the gradient of each slot i the sum over its
+ * negatives j of sigmoid(rate s_ij) unit_j.
+ */
+double mio__pairs_softplus(mio__pairs *pairs, double rate);
+/** log_sums[term][slot] = log of the sum over the slot's negatives of exp(rate s), as shift + log(sum). */
+void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate);
+/** The value of one of them. */
+double mio__log_sum_value(const mio__log_sum *sum);
+/**
+ * Adds to the gradient of each slot i the sum over its negatives j and the terms t of
+ * (factor_ti exp(rate_t s_ij - shift_ti) + factor_tj exp(rate_t s_ij - shift_tj)) unit_j,
+ * with factor and shift from weights[term][slot], which the caller filled for the slots of real rows.
+ */
+void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[]);
+/**
+ * Writes the batch's gradients: for the slot i with positive p, unit-space gradient factor x (what the passes added)
+ * + weights_of_pair[b] unit_p, through the normalisation. weights_of_pair: one number a pair.
+ */
+void mio__pairs_finish(mio__pairs *pairs, double factor, const double *weights_of_pair);
+/** Mean over pairs of the squared distance of their unit vectors divided by dim, zero rows as they are. */
+double mio__pairs_mean_square(const mio__pairs *pairs);
+/** 1 if any gradient is asked for: otherwise the passes that only add to it need not run. */
+int mio__pairs_wants_gradient(const mio__pairs *pairs);
+
+#endif

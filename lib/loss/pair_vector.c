@@ -1,0 +1,324 @@
+/* Plain loops of a fixed length, which the compiler turns into vectors of its instruction set; sums keep one partial sum per
+   lane, so that their order is written here and not left to the compiler. */
+#include "loss/pair_vector.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = MIO__PAIR_LANES };
+
+/* ---- rows ---- */
+
+static double sum_of_lanes(const double lanes[LANES])
+{
+    double half[LANES / 2];
+    for (size_t i = 0; i < LANES / 2; i++)
+        half[i] = lanes[i] + lanes[i + LANES / 2];
+    return ((half[0] + half[1]) + (half[2] + half[3])) + ((half[4] + half[5]) + (half[6] + half[7]));
+}
+
+/* x - x is 0 for finite x and NaN otherwise. */
+static double largest_magnitude(size_t width, const double *row)
+{
+    double largest[LANES] = {0}, broken[LANES] = {0};
+    for (size_t k = 0; k < width; k += LANES)
+        for (size_t i = 0; i < LANES; i++) {
+            const double x = fabs(row[k + i]);
+            largest[i] = x > largest[i] ? x : largest[i];
+            broken[i] += x - x;
+        }
+    double result = 0;
+    for (size_t i = 0; i < LANES; i++)
+        result = largest[i] > result ? largest[i] : result;
+    return result + sum_of_lanes(broken);
+}
+
+static double read_float(size_t dim, size_t width, const float *from, double *row)
+{
+    for (size_t k = 0; k < dim; k++)
+        row[k] = from[k];
+    memset(row + dim, 0, (width - dim) * sizeof *row);
+    return largest_magnitude(width, row);
+}
+
+static double read_double(size_t dim, size_t width, const double *from, double *row)
+{
+    memcpy(row, from, dim * sizeof *row);
+    memset(row + dim, 0, (width - dim) * sizeof *row);
+    return largest_magnitude(width, row);
+}
+
+static double dot(size_t width, const double *a, const double *b)
+{
+    double sum[LANES] = {0};
+    for (size_t k = 0; k < width; k += LANES)
+        for (size_t i = 0; i < LANES; i++)
+            sum[i] += a[k + i] * b[k + i];
+    return sum_of_lanes(sum);
+}
+
+static void scale(size_t width, double first, double second, double *row)
+{
+    for (size_t k = 0; k < width; k++)
+        row[k] = row[k] * first * second;
+}
+
+static void add(size_t width, const double *row, double *sum)
+{
+    for (size_t k = 0; k < width; k++)
+        sum[k] += row[k];
+}
+
+static void store_narrow(size_t width, const double *row, float *to, float *transposed, size_t stride)
+{
+    for (size_t k = 0; k < width; k++)
+        to[k] = (float)row[k];
+    for (size_t k = 0; k < width; k++)
+        transposed[k * stride] = to[k];
+}
+
+static void store_wide(size_t width, const double *row, double *to, double *transposed, size_t stride)
+{
+    memcpy(to, row, width * sizeof *to);
+    for (size_t k = 0; k < width; k++)
+        transposed[k * stride] = row[k];
+}
+
+static void combine_narrow(size_t width, double factor, const float *from, double weight, const double *other,
+                           double *out)
+{
+    for (size_t k = 0; k < width; k++)
+        out[k] = factor * from[k] + weight * other[k];
+}
+
+static void combine_wide(size_t width, double factor, const double *from, double weight, const double *other,
+                         double *out)
+{
+    for (size_t k = 0; k < width; k++)
+        out[k] = factor * from[k] + weight * other[k];
+}
+
+static double limited(double x, double limit)
+{
+    return x > limit ? limit : x < -limit ? -limit : x;
+}
+
+static void write_float(size_t dim, const double *from, double along, const double *unit, double first, double second,
+                        float *to)
+{
+    for (size_t k = 0; k < dim; k++)
+        to[k] = (float)limited((from[k] - along * unit[k]) * first * second, FLT_MAX);
+}
+
+static void write_double(size_t dim, const double *from, double along, const double *unit, double first, double second,
+                         double *to)
+{
+    for (size_t k = 0; k < dim; k++)
+        to[k] = limited((from[k] - along * unit[k]) * first * second, DBL_MAX);
+}
+
+/* ---- narrow tiles ---- */
+
+/* exp(x) for x <= 88, 0 below the normal numbers; relative error 1e-7. exp(x) = 2^n exp(f), n the nearest integer to
+   x / ln 2, |f| <= ln(2)/2; the polynomial is a Chebyshev fit to (exp(f) - 1 - f) / f^2. */
+static inline float exponential(float x)
+{
+    const float low = -87.3f, round = 12582912.0f; /* 1.5 x 2^23: adding it leaves the nearest integer in the low bits */
+    const float bounded = x > low ? x : low;
+    const float shifted = bounded * 1.44269504f + round, n = shifted - round;
+    const float f = (bounded - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+    float p = 0.0013933688f;
+    p = p * f + 0.008363205f;
+    p = p * f + 0.041666463f;
+    p = p * f + 0.16666576f;
+    p = p * f + 0.5f;
+    p = p * (f * f) + f + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << 23) + 0x3f800000u;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return x > low ? p * power : 0.0f;
+}
+
+/* Sum of the logarithms of numbers in [1, 2^64]: fifteen of them make a product that double holds. */
+static double sum_of_logs(size_t count, const float *numbers)
+{
+    double sum = 0, product = 1;
+    for (size_t i = 0; i < count; i++) {
+        product *= numbers[i];
+        if (i % 15 == 14 || i + 1 == count) {
+            sum += log(product);
+            product = 1;
+        }
+    }
+    return sum;
+}
+
+/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); every 1 + exp(-|x|) is at most 2, so that a lane multiplies up to 64 of
+   them before it takes one logarithm. */
+static double narrow_softplus(size_t edge, double rate, const void *similarities, void *weights)
+{
+    enum { WIDTH = 64 };
+    const float *s = similarities;
+    float *weight = weights, product[WIDTH], positive[WIDTH] = {0};
+    const float r = (float)rate;
+    for (size_t i = 0; i < WIDTH; i++)
+        product[i] = 1;
+    for (size_t p = 0; p < edge * edge; p += WIDTH)
+        for (size_t i = 0; i < WIDTH; i++) {
+            const float x = r * s[p + i], e = exponential(x > 0 ? -x : x), sum = 1 + e;
+            product[i] *= sum;
+            positive[i] += x > 0 ? x : 0;
+            weight[p + i] = (x > 0 ? 1 : e) / sum;
+        }
+    double total = sum_of_logs(WIDTH, product);
+    for (size_t i = 0; i < WIDTH; i++)
+        total += positive[i];
+    return total;
+}
+
+static void narrow_sums(size_t edge, double rate, const void *similarities, mio__log_sum *columns, mio__log_sum *rows)
+{
+    enum { EDGE = 64 };
+    const float *s = similarities, r = (float)rate;
+    float column[EDGE] = {0};
+    for (size_t j = 0; j < edge; j++) {
+        float row[LANES] = {0};
+        for (size_t i = 0; i < edge; i += LANES)
+            for (size_t l = 0; l < LANES; l++) {
+                const float e = exponential(r * s[j * edge + i + l]);
+                column[i + l] += e;
+                row[l] += e;
+            }
+        double lanes[LANES];
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] = row[l];
+        if (rows)
+            rows[j].sum += sum_of_lanes(lanes);
+    }
+    for (size_t i = 0; i < edge; i++)
+        columns[i].sum += column[i];
+}
+
+static void narrow_weights(size_t edge, double rate, const void *similarities, const mio__row_weight *columns,
+                           const mio__row_weight *rows, int accumulate, void *weights)
+{
+    enum { EDGE = 64 };
+    const float *s = similarities, r = (float)rate;
+    float *weight = weights, factor[EDGE] = {0};
+    for (size_t i = 0; i < edge; i++)
+        factor[i] = (float)columns[i].factor;
+    for (size_t j = 0; j < edge; j++) {
+        const float own = (float)rows[j].factor;
+        for (size_t i = 0; i < edge; i += LANES)
+            for (size_t l = 0; l < LANES; l++) {
+                float *to = weight + j * edge + i + l;
+                *to = (accumulate ? *to : 0) + (factor[i + l] + own) * exponential(r * s[j * edge + i + l]);
+            }
+    }
+}
+
+/* ---- wide tiles: the C library's functions, any rate ---- */
+
+static double wide_softplus(size_t edge, double rate, const void *similarities, void *weights)
+{
+    const double *s = similarities;
+    double *weight = weights, total = 0;
+    for (size_t j = 0; j < edge; j++) {
+        double row = 0;
+        for (size_t i = 0; i < edge; i++) {
+            const double x = rate * s[j * edge + i], e = exp(-fabs(x));
+            row += (x > 0 ? x : 0) + log1p(e);
+            weight[j * edge + i] = (x > 0 ? 1 : e) / (1 + e);
+        }
+        total += row;
+    }
+    return total;
+}
+
+/* Adds exp(x) for count values `stride` apart to a sum whose shift rises to the largest of them. */
+static void add_exponentials(size_t count, double rate, const double *s, size_t stride, mio__log_sum *sum)
+{
+    double largest = -INFINITY;
+    for (size_t i = 0; i < count; i++)
+        largest = s[i * stride] > largest ? s[i * stride] : largest;
+    if (largest == -INFINITY)
+        return;
+    largest *= rate;
+    if (sum->sum == 0) {
+        sum->shift = largest;
+    } else if (largest > sum->shift) {
+        sum->sum *= exp(sum->shift - largest);
+        sum->shift = largest;
+    }
+    double added = 0;
+    for (size_t i = 0; i < count; i++)
+        if (s[i * stride] > -INFINITY)
+            added += exp(rate * s[i * stride] - sum->shift);
+    sum->sum += added;
+}
+
+static void wide_sums(size_t edge, double rate, const void *similarities, mio__log_sum *columns, mio__log_sum *rows)
+{
+    const double *s = similarities;
+    for (size_t i = 0; i < edge; i++) {
+        add_exponentials(edge, rate, s + i, edge, &columns[i]);
+        if (rows)
+            add_exponentials(edge, rate, s + i * edge, 1, &rows[i]);
+    }
+}
+
+static void wide_weights(size_t edge, double rate, const void *similarities, const mio__row_weight *columns,
+                         const mio__row_weight *rows, int accumulate, void *weights)
+{
+    const double *s = similarities;
+    double *weight = weights;
+    for (size_t j = 0; j < edge; j++)
+        for (size_t i = 0; i < edge; i++) {
+            const double x = s[j * edge + i];
+            const double own = x == -INFINITY ? 0
+                                              : columns[i].factor * exp(rate * x - columns[i].shift) +
+                                                    rows[j].factor * exp(rate * x - rows[j].shift);
+            weight[j * edge + i] = (accumulate ? weight[j * edge + i] : 0) + own;
+        }
+}
+
+static void product(const mio__wide_product *p)
+{
+    enum { ROWS = 4 };
+    for (size_t j = 0; j < p->rows; j += ROWS)
+        for (size_t i = 0; i < p->columns; i += LANES) {
+            double sum[ROWS][LANES] = {{0}};
+            for (size_t k = 0; k < p->inner; k++) {
+                const double *a = p->a + k * p->a_stride + i, *b = p->b + k * p->b_inner + j * p->b_row;
+                for (size_t y = 0; y < ROWS; y++)
+                    for (size_t x = 0; x < LANES; x++)
+                        sum[y][x] += a[x] * b[y * p->b_row];
+            }
+            for (size_t y = 0; y < ROWS; y++)
+                for (size_t x = 0; x < LANES; x++) {
+                    double *to = p->c + (j + y) * p->c_stride + i + x;
+                    *to = (p->accumulate ? *to : 0) + sum[y][x];
+                }
+        }
+}
+
+const mio__pair_kernels MIO__VARIANT(mio__pair_loops) = {
+    .read_float = read_float,
+    .read_double = read_double,
+    .dot = dot,
+    .scale = scale,
+    .add = add,
+    .store_narrow = store_narrow,
+    .store_wide = store_wide,
+    .combine_narrow = combine_narrow,
+    .combine_wide = combine_wide,
+    .write_float = write_float,
+    .write_double = write_double,
+    .product = product,
+    .narrow = {narrow_softplus, narrow_sums, narrow_weights},
+    .wide = {wide_softplus, wide_sums, wide_weights},
+};

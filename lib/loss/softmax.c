@@ -1,0 +1,186 @@
+/* Losses in which each row picks its positive among its negatives by a softmax. With x = s+ / t for the row's positive,
+   L = log of the sum of exp(s / t) over its negatives, and means over all N = 2B rows:
+       nt_xent  -x + log(exp(x) + exp(L))                          (Chen et al. 2020)
+       supcon   nt_xent scaled by temperature / base_temperature: what SupCon is without labels (Khosla et al. 2020)
+       dcl      -x + L                                             (Yeh et al. 2022)
+       dclw     -w x + L,  w = 2 - B softmax over the batch of s+ / sigma, a constant to the gradient
+       hcl      log(1 + Q exp(-x)), Q = max((R - prior n exp(x)) / (1 - prior), n exp(-1 / t)),
+                R = n (sum of exp((1 + beta) s / t)) / (sum of exp(beta s / t)), n = N - 2   (Robinson et al. 2021) */
+#include "loss/loss.h"
+
+#include <math.h>
+
+static double steepest(const double *p)
+{
+    return mio__rate(p[0]);
+}
+
+static double log_of_negatives(const mio__pairs *pairs, size_t term, size_t view, size_t b)
+{
+    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)]);
+}
+
+static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, double factor, double shift)
+{
+    pairs->weights[term][mio__pairs_slot(pairs, view, b)] = (mio__row_weight){factor, shift};
+}
+
+/* The gradient pass, if it is wanted. The positives' derivatives stand in similarity_of_pair. */
+static void pull(mio__pairs *pairs, size_t terms, const double rates[])
+{
+    if (!mio__pairs_wants_gradient(pairs))
+        return;
+    mio__pairs_pull(pairs, terms, rates);
+    mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
+}
+
+/* ---- nt_xent, supcon ---- */
+
+enum { TEMPERATURE, SECOND, THIRD };
+
+static const mio__parameter nt_xent_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
+};
+
+static const mio__parameter supcon_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.07, "temperature of the softmax over similarities"),
+    [SECOND] = MIO__TEMPERATURE("base_temperature", 0.07, "the loss is scaled by temperature / base_temperature"),
+};
+
+static double scaled_nt_xent(mio__pairs *pairs, double rate, double weight)
+{
+    mio__pairs_log_sums(pairs, 0, rate);
+    double value = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const double x = rate * pairs->similarity_of_pair[b];
+        double pulled = 0;
+        for (size_t view = 0; view < 2; view++) {
+            const double gap = log_of_negatives(pairs, 0, view, b) - x;
+            value += mio__softplus(gap);
+            pulled -= mio__sigmoid(gap);
+            set_weight(pairs, 0, view, b, weight * rate, x + mio__softplus(gap));
+        }
+        pairs->similarity_of_pair[b] = weight * rate * pulled;
+    }
+    pull(pairs, 1, &rate);
+    return weight * value;
+}
+
+static double compute_nt_xent(mio__pairs *pairs, const double *p)
+{
+    return scaled_nt_xent(pairs, mio__rate(p[TEMPERATURE]), 0.5 / (double)pairs->plan.pairs);
+}
+
+static double compute_supcon(mio__pairs *pairs, const double *p)
+{
+    return scaled_nt_xent(pairs, mio__rate(p[TEMPERATURE]),
+                          0.5 * p[TEMPERATURE] / p[SECOND] / (double)pairs->plan.pairs);
+}
+
+/* ---- dcl, dclw ---- */
+
+static const mio__parameter dcl_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.1, "temperature of the similarities"),
+    [SECOND] = MIO__TEMPERATURE("sigma", 0.5, "temperature of the positives' weights"), /* dclw alone */
+};
+
+/* weighted 0: plain dcl. */
+static double decoupled(mio__pairs *pairs, const double *p, int weighted)
+{
+    const size_t count = pairs->plan.pairs;
+    const double rate = mio__rate(p[TEMPERATURE]), share = 0.5 / (double)count;
+    const double sharpness = weighted ? mio__rate(p[SECOND]) : 0;
+    double largest = -1, total = 0, value = 0;
+    for (size_t b = 0; b < count; b++)
+        largest = fmax(largest, pairs->similarity_of_pair[b]);
+    for (size_t b = 0; b < count; b++)
+        total += exp(sharpness * (pairs->similarity_of_pair[b] - largest));
+    mio__pairs_log_sums(pairs, 0, rate);
+    for (size_t b = 0; b < count; b++) {
+        const double s = pairs->similarity_of_pair[b];
+        const double w = weighted ? 2 - (double)count * exp(sharpness * (s - largest)) / total : 1;
+        for (size_t view = 0; view < 2; view++) {
+            const double sum = log_of_negatives(pairs, 0, view, b);
+            value += share * (sum - w * rate * s);
+            set_weight(pairs, 0, view, b, share * rate, sum);
+        }
+        pairs->similarity_of_pair[b] = -2 * share * w * rate;
+    }
+    pull(pairs, 1, &rate);
+    return value;
+}
+
+static double compute_dcl(mio__pairs *pairs, const double *p)
+{
+    return decoupled(pairs, p, 0);
+}
+
+static double compute_dclw(mio__pairs *pairs, const double *p)
+{
+    return decoupled(pairs, p, 1);
+}
+
+/* ---- hcl ---- */
+
+static const mio__parameter hcl_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the similarities"),
+    [SECOND] = MIO__WEIGHT("beta", 1, "how much harder negatives count more; 0: all alike"),
+    [THIRD] = {"positive_prior", MIO_PARAMETER_REAL, 0.1, 0, 1, 0, 1, NULL,
+               "assumed share of negatives that are of the positive's class", ""},
+};
+
+static double steepest_hcl(const double *p)
+{
+    return (1 + p[SECOND]) * mio__rate(p[TEMPERATURE]);
+}
+
+/* One row: r = log(R) - x. Returns the row's loss and its derivatives by r and, with r held, by x. */
+static double hcl_row(const double *p, double n, double x, double r, double *by_r, double *by_x)
+{
+    const double prior = p[THIRD], least = n * exp(-mio__rate(p[TEMPERATURE]) - x);
+    *by_r = *by_x = 0;
+    if (r > 50) { /* everything beside R is below rounding, and R may be beyond the range of double */
+        *by_r = 1;
+        return r - log1p(-prior);
+    }
+    const double q = (exp(r) - prior * n) / (1 - prior);
+    if (q < least) {
+        *by_x = -least / (1 + least);
+        return log1p(least);
+    }
+    *by_r = exp(r) / (1 - prior) / (1 + q);
+    return log1p(q);
+}
+
+static double compute_hcl(mio__pairs *pairs, const double *p)
+{
+    const double share = 0.5 / (double)pairs->plan.pairs, n = 2 * (double)pairs->plan.pairs - 2;
+    const double rate = mio__rate(p[TEMPERATURE]), rates[2] = {(1 + p[SECOND]) * rate, p[SECOND] * rate};
+    const size_t terms = p[SECOND] > 0 ? 2 : 1;
+    for (size_t t = 0; t < terms; t++)
+        mio__pairs_log_sums(pairs, t, rates[t]);
+    double value = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const double x = rate * pairs->similarity_of_pair[b];
+        double pulled = 0;
+        for (size_t view = 0; view < 2; view++) {
+            const double hard = log_of_negatives(pairs, 0, view, b);
+            const double plain = terms == 2 ? log_of_negatives(pairs, 1, view, b) : log(n);
+            double by_r, by_x;
+            value += share * hcl_row(p, n, x, log(n) + hard - plain - x, &by_r, &by_x);
+            pulled += by_x - by_r;
+            set_weight(pairs, 0, view, b, share * by_r * rates[0], hard);
+            if (terms == 2)
+                set_weight(pairs, 1, view, b, -share * by_r * rates[1], plain);
+        }
+        pairs->similarity_of_pair[b] = share * rate * pulled;
+    }
+    pull(pairs, terms, rates);
+    return value;
+}
+
+const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, steepest, compute_nt_xent};
+const mio__loss_kind mio__loss_supcon = {"supcon", supcon_parameters, 2, steepest, compute_supcon};
+const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, steepest, compute_dcl};
+const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, steepest, compute_dclw};
+const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, steepest_hcl, compute_hcl};

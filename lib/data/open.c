@@ -9,7 +9,8 @@ static const struct format {
     const char *name;
     mio_status (*read)(const mio__source *source, mio_dataset *dataset);
 } formats[] = {
-    {"idx", mio__read_idx},
+    {"cifar10", mio__read_cifar10}, {"cifar100", mio__read_cifar100}, {"flat", mio__read_flat},
+    {"folder", mio__read_folder},   {"idx", mio__read_idx},           {"stl10", mio__read_stl10},
 };
 enum { FORMAT_COUNT = sizeof formats / sizeof *formats };
 
@@ -26,7 +27,7 @@ static mio_status find_format(const char *name, const struct format **format)
             return MIO_OK;
         }
     return mio__fail(MIO_ERROR_ARGUMENT,
-                     "there is no dataset format '%s'; there is idx", name);
+                     "there is no dataset format '%s'; there are cifar10, cifar100, flat, folder, idx, stl10", name);
 }
 
 mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,
@@ -47,7 +48,7 @@ mio_status mio_dataset_open_with(mio_context *context, const char *format, const
     if (options && options->struct_size < sizeof *options)
         return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_dataset_options)",
                          options->struct_size);
-    const struct format *found;
+    const struct format *found = NULL;
     mio_status status = find_format(format, &found);
     if (status)
         return status;

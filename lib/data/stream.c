@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,9 +96,10 @@ static mio_status start_inflating(mio__stream *stream)
 
 mio_status mio__stream_open(mio_context *context, const char *path, mio__stream **stream)
 {
-    mio__stream *made = mio__alloc_zeroed(context, 1, sizeof *made);
+    mio__stream *made = mio__alloc(context, sizeof *made);
     if (!made)
         return MIO_ERROR_MEMORY;
+    memset(made, 0, offsetof(mio__stream, member_name));
     made->context = context;
     made->file = -1;
     made->path = mio__copy_text(context, path);

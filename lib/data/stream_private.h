@@ -22,8 +22,9 @@ struct mio__stream {
 
     int in_member;        /* reads end at member_end */
     uint64_t member_start, member_end; /* offsets */
-    char member_name[MIO__TAR_NAME_LIMIT];
 
+    /* Not zeroed at the start: a folder opens many small files. */
+    char member_name[MIO__TAR_NAME_LIMIT];
     unsigned char buffer[MIO__STREAM_BUFFER];
 };
 

@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "data/augment.h"
 #include "data/dataset.h"
+#include "data/loader.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -445,6 +446,28 @@ mio_status mio_loader_seek(mio_loader *loader, uint64_t epoch, uint64_t step)
     stop_producer(loader);
     loader->next = (position){epoch, step};
     return MIO_OK;
+}
+
+mio_dataset *mio__loader_dataset(const mio_loader *loader)
+{
+    return loader->dataset;
+}
+
+mio_augment *mio__loader_augment(const mio_loader *loader)
+{
+    return loader->augment;
+}
+
+void mio__loader_position(const mio_loader *loader, uint64_t *epoch, uint64_t *step)
+{
+    *epoch = loader->next.epoch;
+    *step = loader->next.step;
+}
+
+void mio__loader_return(mio_loader *loader, uint64_t epoch, uint64_t step)
+{
+    stop_producer(loader);
+    loader->next = (position){epoch, step};
 }
 
 /* ---- parameters: a change takes effect with the next batch ---- */

@@ -1,0 +1,187 @@
+#include "nn/encoder.h"
+
+#include "nn/network.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
+
+static const mio__parameter parameters[] = {
+    {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
+     "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
+};
+
+MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
+
+/* ---- life ---- */
+
+static mio_status build(mio_encoder *encoder, const mio__layers *layers, int32_t features, int32_t projections)
+{
+    mio_status status = mio__graph_make(layers, features, projections, &encoder->graph);
+    if (status)
+        return status;
+    const size_t channels = encoder->graph.layers.items[0].channels;
+    encoder->mean = mio__alloc_zeroed(encoder->context, channels, sizeof *encoder->mean);
+    encoder->deviation = mio__alloc_zeroed(encoder->context, channels, sizeof *encoder->deviation);
+    if (!encoder->mean || !encoder->deviation)
+        return MIO_ERROR_MEMORY;
+    for (size_t c = 0; c < channels; c++)
+        encoder->deviation[c] = 1;
+    encoder->has_mutex = !pthread_mutex_init(&encoder->mutex, NULL);
+    if (!encoder->has_mutex)
+        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room for a lock");
+    return mio__encoder_make_tensors(encoder);
+}
+
+mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder)
+{
+    mio_encoder *made = mio__alloc_zeroed(layers->context, 1, sizeof *made);
+    if (!made)
+        return MIO_ERROR_MEMORY;
+    mio__references_init(&made->references);
+    made->context = mio_context_retain(layers->context);
+    made->graph.context = made->graph.layers.context = made->context;
+    made->version = 1;
+    mio__settings_init(&made->settings, "encoder", "", parameters, sizeof parameters / sizeof *parameters);
+    const mio_status status = build(made, layers, features, projections);
+    if (status)
+        mio_encoder_release(made);
+    else
+        *encoder = made;
+    return status;
+}
+
+mio_encoder *mio_encoder_retain(mio_encoder *encoder)
+{
+    if (encoder)
+        mio__references_take(&encoder->references);
+    return encoder;
+}
+
+void mio_encoder_release(mio_encoder *encoder)
+{
+    if (!encoder || !mio__references_drop(&encoder->references))
+        return;
+    mio_context *context = encoder->context;
+    mio__training_free(encoder);
+    mio__inference_free(encoder);
+    if (encoder->has_mutex)
+        pthread_mutex_destroy(&encoder->mutex);
+    mio__free(context, encoder->mean);
+    mio__free(context, encoder->deviation);
+    mio__free(context, encoder->tensors);
+    mio__free(context, encoder->names);
+    mio__free(context, encoder->values);
+    mio__free(context, encoder->gradients);
+    mio__graph_free(&encoder->graph);
+    mio__free(context, encoder);
+    mio_context_release(context);
+}
+
+/* ---- what others see of it ---- */
+
+mio_context *mio__encoder_context(const mio_encoder *encoder)
+{
+    return encoder->context;
+}
+
+size_t mio__encoder_tensors(const mio_encoder *encoder, const mio__tensor **tensors)
+{
+    *tensors = encoder->tensors;
+    return encoder->graph.tensor_count;
+}
+
+void mio__encoder_changed(mio_encoder *encoder)
+{
+    encoder->version++;
+    encoder->training.ready = 0;
+}
+
+mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder)
+{
+    return (mio__conv_algorithm)encoder->settings.values[0];
+}
+
+const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char *layer)
+{
+    const mio__plan *plan = encoder->training.plan;
+    for (size_t s = 0; plan && s < encoder->graph.step_count; s++)
+        if (plan->convs[s] && !strcmp(mio__step_layer(&encoder->graph, &encoder->graph.steps[s])->name, layer))
+            return mio__conv_algorithm_name(plan->convs[s]);
+    return NULL;
+}
+
+static mio_status value_width(const mio_encoder *encoder, size_t value, size_t *dim)
+{
+    if (!dim)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the place for the width is NULL");
+    *dim = value == MIO__NONE ? 0 : encoder->graph.values[value].shape.channels;
+    return MIO_OK;
+}
+
+mio_status mio_encoder_feature_dim(const mio_encoder *encoder, size_t *dim)
+{
+    return encoder ? value_width(encoder, encoder->graph.features, dim) : mio__settings_null("encoder");
+}
+
+mio_status mio_encoder_projection_dim(const mio_encoder *encoder, size_t *dim)
+{
+    return encoder ? value_width(encoder, encoder->graph.projections, dim) : mio__settings_null("encoder");
+}
+
+mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height, size_t *width)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    const mio__layer *input = &encoder->graph.layers.items[0];
+    if (channels)
+        *channels = input->channels;
+    if (height)
+        *height = input->height;
+    if (width)
+        *width = input->width;
+    return MIO_OK;
+}
+
+/* ---- normalisation ---- */
+
+static mio_status check_normalization(const mio_encoder *encoder, size_t channels, const double *mean,
+                                      const double *deviation)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    if (!mean || !deviation)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the array of means or of deviations is NULL");
+    const size_t own = encoder->graph.layers.items[0].channels;
+    if (channels != own)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the normalisation is given for %zu channels; the encoder has %zu", channels,
+                         own);
+    return MIO_OK;
+}
+
+mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t channels, const double *mean,
+                                         const double *deviation)
+{
+    const mio_status status = check_normalization(encoder, channels, mean, deviation);
+    if (status)
+        return status;
+    for (size_t c = 0; c < channels; c++)
+        if (!isfinite(mean[c]) || !isfinite(deviation[c]) || deviation[c] <= 0)
+            return mio__fail(MIO_ERROR_ARGUMENT,
+                             "channel %zu: mean %g and deviation %g; means are finite, deviations finite and > 0", c, mean[c],
+                             deviation[c]);
+    memcpy(encoder->mean, mean, channels * sizeof *mean);
+    memcpy(encoder->deviation, deviation, channels * sizeof *deviation);
+    return MIO_OK;
+}
+
+mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean, double *deviation)
+{
+    const mio_status status = check_normalization(encoder, channels, mean, deviation);
+    if (status)
+        return status;
+    memcpy(mean, encoder->mean, channels * sizeof *mean);
+    memcpy(deviation, encoder->deviation, channels * sizeof *deviation);
+    return MIO_OK;
+}

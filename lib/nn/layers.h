@@ -1,0 +1,54 @@
+/* The layers of a network as they were given: what the builder collects and files keep. */
+#ifndef MIO_NN_LAYERS_H
+#define MIO_NN_LAYERS_H
+
+#include "core/context.h"
+
+/** Kinds of layers. Files hold these numbers: never renumber. */
+typedef enum mio__layer_kind {
+    MIO__LAYER_INPUT = 0,
+    MIO__LAYER_CONV = 1,
+    MIO__LAYER_BATCH_NORM = 2,
+    MIO__LAYER_RELU = 3,
+    MIO__LAYER_MAX_POOL = 4,
+    MIO__LAYER_AVERAGE_POOL = 5,
+    MIO__LAYER_ADD = 6,
+    MIO__LAYER_LINEAR = 7
+} mio__layer_kind;
+
+enum { MIO__LAYER_NAME_LIMIT = 160 };
+
+/** One layer and the tensor that leaves it. */
+typedef struct mio__layer {
+    mio__layer_kind kind;
+    int32_t inputs[2];              /* earlier layers; -1 where there is none */
+    size_t kernel, stride, padding; /* convolution and max pool */
+    int bias;                       /* linear */
+    size_t channels, height, width; /* of the output */
+    size_t tensor;                  /* place of its first tensor in a finished encoder */
+    char name[MIO__LAYER_NAME_LIMIT + 1];
+} mio__layer;
+
+/** A growing list; layer 0 is the input, and every layer comes after those it reads. */
+typedef struct mio__layers {
+    mio_context *context; /* borrowed */
+    mio__layer *items;
+    size_t count, capacity;
+} mio__layers;
+
+/** Starts the list with the input layer. Errors: MIO_ERROR_ARGUMENT (an extent of 0 or too large), MIO_ERROR_MEMORY. */
+mio_status mio__layers_start(mio__layers *layers, mio_context *context, size_t channels, size_t height, size_t width);
+/**
+ * Appends a layer of which kind, inputs, kernel, stride, padding, bias, name and, for convolution and linear, channels are
+ * given; works out its shape. Errors: MIO_ERROR_ARGUMENT (names the layer and what does not fit), MIO_ERROR_MEMORY.
+ */
+mio_status mio__layers_add(mio__layers *layers, const mio__layer *layer);
+/** Frees the list. */
+void mio__layers_free(mio__layers *layers);
+
+/** "conv", "bn", ...: what the layers of a kind are called where they were given no name. */
+const char *mio__layer_kind_name(mio__layer_kind kind);
+/** Tensors of a layer: 1 for a convolution, 5 for a batch norm, 1 or 2 for a linear layer, else 0. */
+size_t mio__layer_tensor_count(const mio__layer *layer);
+
+#endif

@@ -1,0 +1,94 @@
+/* What an encoder is made of. */
+#ifndef MIO_NN_NETWORK_H
+#define MIO_NN_NETWORK_H
+
+#include "nn/pass.h"
+
+#include <pthread.h>
+
+/* Batches of inference have one of these many lanes: powers of two up to 32. */
+enum { MIO__LANE_KINDS = 6 };
+
+/** What one running evaluation pass has for itself. */
+typedef struct mio__inference_state {
+    struct mio__inference_state *next;
+    void *arena;
+    void *scratch;
+    size_t scratch_capacity;
+    float *rows; /* one batch of images, row-major */
+} mio__inference_state;
+
+/** Evaluation passes over batches of one size: the plan is shared, states are lent to the passes that run. */
+typedef struct mio__inference {
+    mio__plan *plan; /* NULL until first used */
+    mio__inference_state *idle;
+} mio__inference;
+
+/** The training pass: one at a time. */
+typedef struct mio__training {
+    mio__plan *plan; /* for the last batch size; NULL before the first pass */
+    void *arena;
+    void *scratch;
+    size_t scratch_capacity;
+    mio__started *started;
+    int ready; /* a forward pass waits for its backward pass */
+} mio__training;
+
+struct mio_encoder {
+    mio__references references;
+    mio_context *context;
+    mio__settings settings;
+    mio__graph graph;
+    mio__tensor *tensors; /* graph.tensor_count */
+    char *names;
+    mio__real *values;    /* of all tensors */
+    mio__real *gradients; /* of the trainable ones; NULL before the first training pass */
+    double *mean, *deviation; /* one a channel */
+    uint64_t version;         /* grows whenever the weights change; from 1 */
+    mio__training training;
+    pthread_mutex_t mutex; /* guards inference */
+    int has_mutex;
+    mio__inference inference[MIO__LANE_KINDS]; /* by log2 of the lanes */
+};
+
+/* ---- encoder.c ---- */
+
+/** An encoder of these layers with tensors of zeros, running variances of 1. Errors: mio__graph_make's. */
+mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder);
+/** The algorithm that the parameter asks for. */
+mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder);
+/** Name of the algorithm of a layer's convolution in the last training pass; NULL if it has none. For tests. */
+const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char *layer);
+
+/* ---- tensors.c ---- */
+
+/** Lays out tensors, names and values. */
+mio_status mio__encoder_make_tensors(mio_encoder *encoder);
+/** Gives trainable tensors their gradients, 0 at first. */
+mio_status mio__encoder_make_gradients(mio_encoder *encoder);
+/** The layer that owns a tensor. */
+const mio__layer *mio__tensor_layer(const mio_encoder *encoder, size_t tensor);
+/** Between a tensor's storage and PyTorch's layout. values: tensor count elements. */
+void mio__tensor_pack(const mio_encoder *encoder, size_t tensor, const float *torch, mio__real *stored);
+void mio__tensor_unpack(const mio_encoder *encoder, size_t tensor, const mio__real *stored, float *torch);
+
+/* ---- training.c: the passes without the doors to row-major floats ---- */
+
+/** Plans a pass over views x count images unless the last one was alike. Errors as mio_encoder_forward. */
+mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count);
+/** The pass that its functions take; scratch is there. */
+mio__pass mio__training_pass(const mio_encoder *encoder);
+/** Runs from the packed image to the outputs. Errors: MIO_ERROR_MEMORY. */
+mio_status mio__training_forward(mio_encoder *encoder);
+/** Runs from the output gradients (rows, or NULL) to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY. */
+mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features);
+/** Frees everything of the training pass. */
+void mio__training_free(mio_encoder *encoder);
+/** Refuses images with a non-finite pixel, naming it. */
+mio_status mio__check_pixels(const mio_encoder *encoder, size_t count, const float *images);
+
+/* ---- inference.c ---- */
+
+/** Frees plans and idle states. */
+void mio__inference_free(mio_encoder *encoder);
+#endif

@@ -1,0 +1,190 @@
+/* The training pass: forward with batch statistics, backward to the gradients of all weights. */
+#include "kernels/elementwise.h"
+#include "nn/network.h"
+
+#include <math.h>
+#include <string.h>
+
+void mio__training_free(mio_encoder *encoder)
+{
+    mio__training *training = &encoder->training;
+    mio__plan_destroy(training->plan);
+    mio__free(encoder->context, training->arena);
+    mio__free(encoder->context, training->scratch);
+    mio__free(encoder->context, training->started);
+    *training = (mio__training){0};
+}
+
+/* A batch norm over one value has no variance: torch refuses it too. */
+static mio_status check_batch(const mio__graph *graph, size_t views, size_t count)
+{
+    if (!views || !count)
+        return mio__fail(MIO_ERROR_ARGUMENT, "a batch of %zu views of %zu images is empty", views, count);
+    if (views > SIZE_MAX / 4096 / count)
+        return mio__fail(MIO_ERROR_MEMORY, "out of memory: %zu views of %zu images are too many", views, count);
+    for (size_t s = 0; s < graph->step_count; s++) {
+        const mio__layer *layer = mio__step_layer(graph, &graph->steps[s]);
+        if (layer->kind == MIO__LAYER_BATCH_NORM && count * layer->height * layer->width < 2)
+            return mio__fail(MIO_ERROR_ARGUMENT,
+                             "batch norm '%s' would see one value per channel and view; give at least 2 images a view",
+                             layer->name);
+    }
+    return MIO_OK;
+}
+
+static int plan_fits(const mio_encoder *encoder, size_t views, size_t count)
+{
+    const mio__plan *plan = encoder->training.plan;
+    return plan && plan->images.views == views && plan->images.count == count &&
+           plan->algorithm == mio__encoder_algorithm(encoder);
+}
+
+static mio_status replan(mio_encoder *encoder, size_t views, size_t count)
+{
+    mio__training *training = &encoder->training;
+    mio__training_free(encoder);
+    const mio__images images = mio__images_of(views, count);
+    mio_status status = mio__plan_create(encoder->context, &encoder->graph, &images, mio__encoder_algorithm(encoder), 1,
+                                         &training->plan);
+    if (!status) {
+        training->arena = mio__alloc(encoder->context, training->plan->arena_size);
+        training->started = mio__alloc(encoder->context, encoder->graph.step_count + 1);
+        if (!training->arena || !training->started)
+            status = MIO_ERROR_MEMORY;
+    }
+    if (status)
+        mio__training_free(encoder);
+    return status;
+}
+
+mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count)
+{
+    mio_status status = check_batch(&encoder->graph, views, count);
+    if (status)
+        return status;
+    encoder->training.ready = 0;
+    if ((status = mio__encoder_make_gradients(encoder)))
+        return status;
+    return plan_fits(encoder, views, count) ? MIO_OK : replan(encoder, views, count);
+}
+
+static mio_status reserve_scratch(mio_encoder *encoder, size_t workers)
+{
+    mio__training *training = &encoder->training;
+    return mio__reserve(encoder->context, &training->scratch, &training->scratch_capacity,
+                        mio__plan_scratch_size(training->plan, workers));
+}
+
+mio__pass mio__training_pass(const mio_encoder *encoder)
+{
+    const mio__training *training = &encoder->training;
+    return (mio__pass){training->plan, encoder->tensors, training->arena, training->scratch,
+                       mio__workers(encoder->context)};
+}
+
+mio_status mio__training_forward(mio_encoder *encoder)
+{
+    mio__training *training = &encoder->training;
+    const mio_status status = reserve_scratch(encoder, mio__workers(encoder->context));
+    if (status)
+        return status;
+    const mio__pass pass = mio__training_pass(encoder);
+    if (training->plan->prepared != encoder->version) {
+        mio__pass_prepare(&pass);
+        training->plan->prepared = encoder->version;
+    }
+    mio__pass_forward(&pass);
+    training->ready = 1;
+    return MIO_OK;
+}
+
+mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)
+{
+    mio__training *training = &encoder->training;
+    if (!training->ready)
+        return mio__fail(MIO_ERROR_STATE, "there is no forward pass to go back over; call mio_encoder_forward first, and "
+                                          "again after each backward pass or change of the weights");
+    const mio_status status = reserve_scratch(encoder, mio__workers(encoder->context));
+    if (status)
+        return status;
+    const mio__pass pass = mio__training_pass(encoder);
+    memset(training->started, 0, encoder->graph.step_count + 1);
+    mio__pass_seed(&pass, training->started, encoder->graph.features, grad_features);
+    mio__pass_seed(&pass, training->started, encoder->graph.projections, grad_projections);
+    mio__pass_backward(&pass, training->started);
+    training->ready = 0; /* its activations' room has been used for gradients */
+    return MIO_OK;
+}
+
+/* ---- public ---- */
+
+mio_status mio__check_pixels(const mio_encoder *encoder, size_t count, const float *images)
+{
+    const mio__layer *input = &encoder->graph.layers.items[0];
+    const size_t row = input->width * input->channels, rows = count * input->height;
+    for (size_t r = 0; r < rows; r++) {
+        const float *values = images + r * row;
+        float sum = 0; /* of zeros, unless one of them is no number */
+        for (size_t i = 0; i < row; i++)
+            sum += values[i] * 0;
+        if (sum == 0)
+            continue;
+        size_t i = 0;
+        while (isfinite(values[i]))
+            i++;
+        return mio__fail(MIO_ERROR_ARGUMENT, "image %zu, row %zu, column %zu, channel %zu is not finite",
+                         r / input->height, r % input->height, i / input->channels, i % input->channels);
+    }
+    return MIO_OK;
+}
+
+static mio_status check_projections(const mio_encoder *encoder, const float *projections)
+{
+    if (projections && encoder->graph.projections == MIO__NONE)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector; projections must be NULL");
+    return MIO_OK;
+}
+
+static void unpack_value(const mio_encoder *encoder, size_t value, float *rows)
+{
+    const mio__pass pass = mio__training_pass(encoder);
+    if (rows)
+        mio__unpack(encoder->context, pass.workers, &encoder->graph.values[value].shape, &pass.plan->images,
+                    mio__pass_at(&pass, pass.plan->values[value]), rows);
+}
+
+mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images, float *features,
+                               float *projections)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    if (!images)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the images are NULL");
+    mio_status status = check_projections(encoder, projections);
+    if (!status)
+        status = check_batch(&encoder->graph, views, count);
+    if (!status)
+        status = mio__check_pixels(encoder, views * count, images);
+    if (!status)
+        status = mio__training_plan(encoder, views, count);
+    if (status)
+        return status;
+    const mio__pass pass = mio__training_pass(encoder);
+    mio__pack(encoder->context, pass.workers, &encoder->graph.values[0].shape, &pass.plan->images, images,
+              mio__pass_at(&pass, pass.plan->values[0]));
+    if ((status = mio__training_forward(encoder)))
+        return status;
+    unpack_value(encoder, encoder->graph.features, features);
+    unpack_value(encoder, encoder->graph.projections, projections);
+    return MIO_OK;
+}
+
+mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    if (!grad_projections && !grad_features)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections and of features are both NULL; give one");
+    const mio_status status = check_projections(encoder, grad_projections);
+    return status ? status : mio__training_backward(encoder, grad_projections, grad_features);
+}

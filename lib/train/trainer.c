@@ -1,0 +1,362 @@
+#define _POSIX_C_SOURCE 200809L
+#include "train/trainer.h"
+
+#include "data/augment.h"
+#include "data/loader.h"
+#include "loss/loss.h"
+#include "optim/optimizer.h"
+#include "train/snapshot.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
+    [MIO__TRAINER_EPOCHS] = {"epochs", MIO_PARAMETER_INTEGER, 100, 1, 1e9, 0, 0, NULL,
+                             "where a run ends, unless 'steps' says it", "epochs"},
+    [MIO__TRAINER_STEPS] = {"steps", MIO_PARAMETER_INTEGER, 0, 0, 9007199254740992.0, 0, 1, NULL,
+                            "where a run ends; 0: after 'epochs'", "steps"},
+    [MIO__TRAINER_JOIN_VIEWS] = {"join_views", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
+                                 "batch norm takes both views together, else one after the other", ""},
+    [MIO__TRAINER_MONITOR_INTERVAL] = {"monitor_interval", MIO_PARAMETER_INTEGER, 10, 0, 1e9, 0, 0, NULL,
+                                       "steps from one measurement of the monitors to the next; 0: none", "steps"},
+};
+
+MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
+
+/* ---- creation ---- */
+
+static mio_status check_parts(const mio_encoder *encoder, const mio_loader *loader, size_t *dim)
+{
+    size_t channels, height, width;
+    double views;
+    mio_status status = mio_encoder_projection_dim(encoder, dim);
+    if (!status)
+        status = mio_encoder_input_shape(encoder, &channels, &height, &width);
+    if (!status)
+        status = mio_loader_get(loader, "views", &views);
+    if (status)
+        return status;
+    if (!*dim)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector, and the loss needs its projections");
+    if (views != 2)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the loader gives %g views of an image; training takes 2", views);
+    const mio_augment *augment = mio__loader_augment(loader);
+    if (augment->channels != channels || augment->height != height || augment->width != width)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the loader's views are %zu x %zu x %zu (height, width, channels), the "
+                                             "encoder takes %zu x %zu x %zu",
+                         augment->height, augment->width, augment->channels, height, width, channels);
+    return MIO_OK;
+}
+
+static mio_status make_buffers(mio_trainer *trainer)
+{
+    const mio__tensor *tensors;
+    const size_t count = mio__encoder_tensors(trainer->encoder, &tensors);
+    trainer->statistics = mio__alloc_zeroed(
+        trainer->context, mio__snapshot_size(trainer->encoder, MIO__SNAPSHOT_STATISTICS) + 1, sizeof(float));
+    trainer->square_sums = mio__alloc_zeroed(trainer->context, count + 1, sizeof(double));
+    return trainer->statistics && trainer->square_sums ? MIO_OK : MIO_ERROR_MEMORY;
+}
+
+mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer, mio_schedule *schedule,
+                              mio_loader *loader, mio_trainer **trainer)
+{
+    if (!encoder || !loss || !optimizer || !schedule || !loader || !trainer)
+        return mio__fail(MIO_ERROR_ARGUMENT, "a trainer needs an encoder, a loss, an optimizer, a schedule, a loader and "
+                                             "a place for itself; one of them is NULL");
+    size_t dim;
+    mio_status status = check_parts(encoder, loader, &dim);
+    if (status)
+        return status;
+    mio_context *context = mio__encoder_context(encoder);
+    mio_trainer *made = mio__alloc_zeroed(context, 1, sizeof *made);
+    if (!made)
+        return MIO_ERROR_MEMORY;
+    mio__references_init(&made->references);
+    atomic_init(&made->cancelled, 0);
+    made->context = mio_context_retain(context);
+    mio__settings_init(&made->settings, "trainer", "", mio__trainer_table, MIO__TRAINER_PARAMETERS);
+    made->encoder = mio_encoder_retain(encoder);
+    made->loss = mio_loss_retain(loss);
+    made->optimizer = mio_optimizer_retain(optimizer);
+    made->schedule = mio_schedule_retain(schedule);
+    made->loader = mio_loader_retain(loader);
+    made->dim = dim;
+    status = make_buffers(made);
+    if (!status && !mio__optimizer_has_encoder(optimizer, encoder))
+        status = mio_optimizer_add_encoder(optimizer, encoder);
+    if (status) {
+        mio_trainer_release(made);
+        return status;
+    }
+    *trainer = made;
+    return MIO_OK;
+}
+
+mio_trainer *mio_trainer_retain(mio_trainer *trainer)
+{
+    if (trainer)
+        mio__references_take(&trainer->references);
+    return trainer;
+}
+
+void mio_trainer_release(mio_trainer *trainer)
+{
+    if (!trainer || !mio__references_drop(&trainer->references))
+        return;
+    mio_context *context = trainer->context;
+    mio_loader_release(trainer->loader);
+    mio_schedule_release(trainer->schedule);
+    mio_optimizer_release(trainer->optimizer);
+    mio_loss_release(trainer->loss);
+    mio_encoder_release(trainer->encoder);
+    mio__monitor_free(&trainer->monitor);
+    mio__free(context, trainer->projections);
+    mio__free(context, trainer->gradients);
+    mio__free(context, trainer->statistics);
+    mio__free(context, trainer->square_sums);
+    mio__free(context, trainer);
+    mio_context_release(context);
+}
+
+mio_encoder *mio_trainer_encoder(mio_trainer *trainer)
+{
+    return trainer ? trainer->encoder : NULL;
+}
+
+uint64_t mio_trainer_steps_done(const mio_trainer *trainer)
+{
+    return trainer ? trainer->steps_done : 0;
+}
+
+/* ---- the step ---- */
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static uint64_t total_steps(const mio_trainer *trainer, uint64_t steps_per_epoch)
+{
+    const double steps = trainer->settings.values[MIO__TRAINER_STEPS];
+    return steps > 0 ? (uint64_t)steps : (uint64_t)trainer->settings.values[MIO__TRAINER_EPOCHS] * steps_per_epoch;
+}
+
+static mio_status make_room(mio_trainer *trainer, size_t count)
+{
+    if (count <= trainer->room)
+        return MIO_OK;
+    mio__free(trainer->context, trainer->projections);
+    mio__free(trainer->context, trainer->gradients);
+    trainer->room = 0;
+    trainer->projections = mio__alloc_zeroed(trainer->context, 2 * count, trainer->dim * sizeof(float));
+    trainer->gradients = mio__alloc_zeroed(trainer->context, 2 * count, trainer->dim * sizeof(float));
+    if (!trainer->projections || !trainer->gradients)
+        return MIO_ERROR_MEMORY;
+    trainer->room = count;
+    return mio__monitor_reserve(&trainer->monitor, trainer->context, count, trainer->dim);
+}
+
+/* A forward pass refuses pixels that are not finite: that is said with the step. */
+static mio_status explain_forward(const mio_trainer *trainer, mio_status failure)
+{
+    char words[256];
+    snprintf(words, sizeof words, "%s", mio_last_error());
+    failure = mio__guard_explain(trainer, failure, 0, NULL, NULL);
+    return failure == MIO_ERROR_ARGUMENT ? mio__fail(MIO_ERROR_STATE, "step %llu: the batch: %s",
+                                                     (unsigned long long)trainer->steps_done + 1, words)
+                                         : failure;
+}
+
+/* Forward, loss, backward: everything but the change of the weights. */
+static mio_status make_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss)
+{
+    const int join = trainer->settings.values[MIO__TRAINER_JOIN_VIEWS] != 0;
+    const size_t values = batch->count * trainer->dim;
+    const float *z = trainer->projections;
+    float *gradients = trainer->gradients;
+    mio_status status = mio_encoder_forward(trainer->encoder, join ? 1 : 2, join ? 2 * batch->count : batch->count,
+                                            batch->images, NULL, trainer->projections);
+    if (status)
+        return explain_forward(trainer, status);
+    *loss = NAN;
+    status = mio_loss_compute(trainer->loss, batch->count, trainer->dim, z, z + values, loss, gradients,
+                              gradients + values);
+    if (status || !isfinite(*loss))
+        return mio__guard_explain(trainer, status ? status : MIO_ERROR_STATE, 2 * values, z, status ? NULL : loss);
+    return mio_encoder_backward(trainer->encoder, trainer->gradients, NULL);
+}
+
+/* The whole step on a batch. On failure running statistics may have changed, the rest has not. */
+static mio_status step_on(mio_trainer *trainer, const mio_batch *batch, uint64_t steps_per_epoch, double *loss,
+                          double *learning_rate)
+{
+    if (batch->views != 2)
+        return mio__fail(MIO_ERROR_STATE, "the loader gives %zu views of an image; training takes 2", batch->views);
+    mio_status status = make_room(trainer, batch->count);
+    if (!status)
+        status = make_gradients(trainer, batch, loss);
+    if (!status)
+        status = mio_schedule_at(trainer->schedule, trainer->steps_done, steps_per_epoch, learning_rate);
+    if (!status)
+        status = mio_optimizer_set(trainer->optimizer, "learning_rate", *learning_rate);
+    if (status)
+        return status;
+    status = mio_optimizer_step(trainer->optimizer);
+    return status ? mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections, loss)
+                  : MIO_OK;
+}
+
+/* ---- the report ---- */
+
+/* Value of one of the loss's parameters, or the fallback where it has none of that name. */
+static double loss_parameter(const mio_loss *loss, const char *name, double fallback)
+{
+    mio_parameter_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; i < mio_loss_parameter_count(loss); i++)
+        if (!mio_loss_parameter(loss, i, &info) && !strcmp(info.name, name))
+            mio_loss_get(loss, name, &fallback);
+    return fallback;
+}
+
+static void sum_squares(void *argument, size_t item, size_t worker)
+{
+    (void)worker;
+    const mio_trainer *trainer = argument;
+    const mio__tensor *tensors;
+    mio__encoder_tensors(trainer->encoder, &tensors);
+    double sum = 0;
+    for (size_t i = 0; tensors[item].gradient && i < tensors[item].stored; i++)
+        sum += (double)tensors[item].gradient[i] * tensors[item].gradient[i];
+    trainer->square_sums[item] = sum;
+}
+
+static double gradient_norm(mio_trainer *trainer)
+{
+    const mio__tensor *tensors;
+    const size_t count = mio__encoder_tensors(trainer->encoder, &tensors);
+    mio__parallel(trainer->context, mio__workers(trainer->context), count, sum_squares, trainer);
+    double sum = 0;
+    for (size_t t = 0; t < count; t++)
+        sum += trainer->square_sums[t];
+    return sqrt(sum);
+}
+
+static void measure(mio_trainer *trainer, size_t pairs, mio_step_report *report)
+{
+    const double temperature = loss_parameter(trainer->loss, "temperature", 1);
+    const float *z1 = trainer->projections, *z2 = z1 + pairs * trainer->dim;
+    mio__measures measures;
+    mio__monitor_measure(&trainer->monitor, pairs, trainer->dim, z1, z2,
+                         loss_parameter(trainer->loss, "positive_temperature", temperature),
+                         loss_parameter(trainer->loss, "negative_temperature", temperature), &measures);
+    report->positive_similarity = measures.positive_similarity;
+    report->negative_similarity = measures.negative_similarity;
+    report->pair_accuracy = measures.pair_accuracy;
+    report->alignment = measures.alignment;
+    report->uniformity = measures.uniformity;
+    report->channel_deviation = measures.channel_deviation;
+    report->effective_rank = measures.effective_rank;
+    report->mutual_information = measures.mutual_information;
+    report->gradient_norm = gradient_norm(trainer);
+}
+
+/* Everything but the times. */
+static void describe(mio_trainer *trainer, const mio_batch *batch, uint64_t steps_per_epoch, double loss,
+                     double learning_rate, mio_step_report *report)
+{
+    *report = (mio_step_report){
+        .step = trainer->steps_done,
+        .epoch = batch->epoch,
+        .steps_per_epoch = steps_per_epoch,
+        .total_steps = total_steps(trainer, steps_per_epoch),
+        .loss = loss,
+        .learning_rate = learning_rate,
+        .wait_seconds = batch->wait_seconds,
+        .positive_similarity = NAN,
+        .negative_similarity = NAN,
+        .pair_accuracy = NAN,
+        .alignment = NAN,
+        .uniformity = NAN,
+        .channel_deviation = NAN,
+        .effective_rank = NAN,
+        .mutual_information = NAN,
+        .gradient_norm = NAN,
+    };
+    const uint64_t interval = (uint64_t)trainer->settings.values[MIO__TRAINER_MONITOR_INTERVAL];
+    if (interval && (trainer->steps_done - 1) % interval == 0 && batch->count > 1)
+        measure(trainer, batch->count, report);
+    else
+        mio__loss_similarities(trainer->loss, &report->positive_similarity, &report->negative_similarity);
+}
+
+mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
+{
+    if (!trainer)
+        return mio__settings_null("trainer");
+    if (report && report->struct_size < sizeof(size_t))
+        return mio__fail(MIO_ERROR_ARGUMENT, "report.struct_size is not set; set it to sizeof(mio_step_report)");
+    const double start = seconds();
+    uint64_t steps_per_epoch, epoch, step;
+    mio__loader_position(trainer->loader, &epoch, &step);
+    mio_batch batch = {.struct_size = sizeof batch};
+    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!status)
+        status = mio_loader_next(trainer->loader, &batch);
+    if (status)
+        return status;
+    double loss = NAN, learning_rate = NAN;
+    mio__snapshot_take(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+    status = step_on(trainer, &batch, steps_per_epoch, &loss, &learning_rate);
+    if (status) {
+        mio__snapshot_return(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+        mio__loader_return(trainer->loader, epoch, step);
+        return status;
+    }
+    trainer->steps_done++;
+    if (report) {
+        mio_step_report full;
+        describe(trainer, &batch, steps_per_epoch, loss, learning_rate, &full);
+        full.struct_size = report->struct_size;
+        full.step_seconds = seconds() - start;
+        full.images_per_second = (double)batch.count / full.step_seconds;
+        memcpy(report, &full, report->struct_size < sizeof full ? report->struct_size : sizeof full);
+    }
+    return MIO_OK;
+}
+
+/* ---- the run ---- */
+
+void mio_trainer_cancel(mio_trainer *trainer)
+{
+    if (trainer)
+        atomic_store(&trainer->cancelled, 1);
+}
+
+mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user)
+{
+    if (!trainer)
+        return mio__settings_null("trainer");
+    for (;;) {
+        if (atomic_exchange(&trainer->cancelled, 0))
+            return mio__fail(MIO_ERROR_CANCELLED, "the run was cancelled after step %llu",
+                             (unsigned long long)trainer->steps_done);
+        uint64_t steps_per_epoch;
+        mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+        if (status)
+            return status;
+        if (trainer->steps_done >= total_steps(trainer, steps_per_epoch))
+            return MIO_OK;
+        mio_step_report report = {.struct_size = sizeof report};
+        status = mio_trainer_step(trainer, callback ? &report : NULL);
+        if (status)
+            return status;
+        if (callback && callback(user, &report))
+            return mio__fail(MIO_ERROR_CANCELLED, "the callback ended the run after step %llu",
+                             (unsigned long long)trainer->steps_done);
+    }
+}

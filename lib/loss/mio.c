@@ -68,18 +68,18 @@ static double compute_mio(mio__pairs *pairs, const double *p)
     return positive_weight * positive + negative_weight * negative + p[L2] * square;
 }
 
-/* log of the sum of exp(s / tn) over all ordered negative pairs. */
-static double log_sum_of_all(const mio__pairs *pairs)
+/* The sum of exp(rate s) over all ordered negative pairs. */
+static mio__log_sum sum_of_all(const mio__pairs *pairs, double rate)
 {
     mio__log_sum all = {-INFINITY, 0};
     for (size_t view = 0; view < 2; view++)
         for (size_t b = 0; b < pairs->plan.pairs; b++) {
-            const double x = mio__log_sum_value(&pairs->log_sums[0][mio__pairs_slot(pairs, view, b)]);
-            const double shift = x > all.shift ? x : all.shift;
-            all.sum = all.sum * exp(all.shift - shift) + exp(x - shift);
-            all.shift = shift;
+            const mio__log_sum *row = &pairs->log_sums[0][mio__pairs_slot(pairs, view, b)];
+            const double peak = row->peak > all.peak ? row->peak : all.peak;
+            all.sum = all.sum * exp(rate * (all.peak - peak)) + row->sum * exp(rate * (row->peak - peak));
+            all.peak = peak;
         }
-    return mio__log_sum_value(&all);
+    return all;
 }
 
 static double compute_decoupled(mio__pairs *pairs, const double *p)
@@ -92,7 +92,8 @@ static double compute_decoupled(mio__pairs *pairs, const double *p)
         pairs->similarity_of_pair[b] = -positive_rate / count + l2_pull(pairs, p);
     }
     mio__pairs_log_sums(pairs, 0, rate);
-    const double all = log_sum_of_all(pairs), log_mean = all - log(rows) - log(rows - 2);
+    const mio__log_sum sum = sum_of_all(pairs, rate);
+    const double all = mio__log_sum_value(&sum, rate), log_mean = all - log(rows) - log(rows - 2);
     if (mio__pairs_wants_gradient(pairs)) {
         for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++)
             pairs->weights[0][slot] = (mio__row_weight){1, all};

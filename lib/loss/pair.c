@@ -147,13 +147,14 @@ int mio__pairs_wants_gradient(const mio__pairs *pairs)
 
 /* ---- passes over rows ---- */
 
-static double read_row(const mio__pairs *pairs, size_t view, size_t b, double *row)
+static void read_row(const mio__pairs *pairs, size_t view, size_t b, double *row)
 {
     const mio__pair_plan *plan = &pairs->plan;
     const size_t from = b * plan->dim;
-    return pairs->batch.element == sizeof(double)
-               ? pairs->kernels->read_double(plan->dim, plan->width, (const double *)pairs->batch.z[view] + from, row)
-               : pairs->kernels->read_float(plan->dim, plan->width, (const float *)pairs->batch.z[view] + from, row);
+    if (pairs->batch.element == sizeof(double))
+        pairs->kernels->read_double(plan->dim, plan->width, (const double *)pairs->batch.z[view] + from, row);
+    else
+        pairs->kernels->read_float(plan->dim, plan->width, (const float *)pairs->batch.z[view] + from, row);
 }
 
 /* The unit vector of a row whose scale and inverse are known. */
@@ -181,23 +182,37 @@ static void store_row(const mio__pairs *pairs, size_t slot, const double *row)
                                      edge);
 }
 
-/* Normalises one row. A power of two brings its largest magnitude near 1 first, so that no square over- or underflows.
-   A row with a non-finite value gets a NaN as its scale. */
+/* The power of two that brings the largest magnitude of a row near 1, so that no square over- or underflows; 0 for a zero
+   row, NaN for one with a non-finite value. Squares of floats fit a double as they are. */
+static double scale_of(const mio__pairs *pairs, const double *row)
+{
+    if (pairs->batch.element == sizeof(float))
+        return 1;
+    const double largest = pairs->kernels->largest(pairs->plan.width, row);
+    if (isnan(largest) || largest == 0)
+        return largest;
+    int exponent;
+    frexp(largest, &exponent);
+    return ldexp(1, exponent < -1000 ? 1000 : -exponent);
+}
+
 static void normalize_row(mio__pairs *pairs, size_t view, size_t b, double *row)
 {
     const size_t slot = mio__pairs_slot(pairs, view, b), width = pairs->plan.width;
-    const double largest = read_row(pairs, view, b, row);
-    pairs->scale[slot] = pairs->inverse[slot] = 0;
-    if (isnan(largest)) {
-        pairs->scale[slot] = NAN;
-    } else if (largest > 0) {
-        int exponent;
-        frexp(largest, &exponent);
-        pairs->scale[slot] = ldexp(1, exponent < -1000 ? 1000 : -exponent);
-        pairs->kernels->scale(width, pairs->scale[slot], 1, row);
-        pairs->inverse[slot] = 1 / sqrt(pairs->kernels->dot(width, row, row));
-        pairs->kernels->scale(width, pairs->inverse[slot], 1, row);
-    }
+    read_row(pairs, view, b, row);
+    double scale = scale_of(pairs, row), inverse = 0;
+    if (scale != 1)
+        pairs->kernels->scale(width, scale, 1, row);
+    const double square = pairs->kernels->dot(width, row, row);
+    if (!isfinite(square))
+        scale = NAN;
+    else if (square > 0)
+        inverse = 1 / sqrt(square);
+    else
+        scale = 0;
+    pairs->kernels->scale(width, inverse, 1, row);
+    pairs->scale[slot] = scale;
+    pairs->inverse[slot] = inverse;
     store_row(pairs, slot, row);
 }
 
@@ -474,9 +489,9 @@ void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate)
     run_pass(&(pass){.pairs = pairs, .visit = visit_sums, .rates = &rate, .log_sums = pairs->log_sums[term]});
 }
 
-double mio__log_sum_value(const mio__log_sum *sum)
+double mio__log_sum_value(const mio__log_sum *sum, double rate)
 {
-    return sum->shift + log(sum->sum);
+    return rate * sum->peak + log(sum->sum);
 }
 
 static double visit_weights(const pass *self, size_t left, size_t right, void *s, void *weight)

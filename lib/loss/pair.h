@@ -77,10 +77,10 @@ size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b);
  * negatives j of sigmoid(rate s_ij) unit_j.
  */
 double mio__pairs_softplus(mio__pairs *pairs, double rate);
-/** log_sums[term][slot] = log of the sum over the slot's negatives of exp(rate s), as shift + log(sum). */
+/** log_sums[term][slot] = the sum over the slot's negatives of exp(rate s). */
 void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate);
-/** The value of one of them. */
-double mio__log_sum_value(const mio__log_sum *sum);
+/** The logarithm of one of them. */
+double mio__log_sum_value(const mio__log_sum *sum, double rate);
 /**
  * Adds to the gradient of each slot i the sum over its negatives j and the terms t of
  * (factor_ti exp(rate_t s_ij - shift_ti) + factor_tj exp(rate_t s_ij - shift_tj)) unit_j,

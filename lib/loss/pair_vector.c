@@ -20,34 +20,32 @@ static double sum_of_lanes(const double lanes[LANES])
 }
 
 /* x - x is 0 for finite x and NaN otherwise. */
-static double largest_magnitude(size_t width, const double *row)
+static double largest(size_t width, const double *row)
 {
-    double largest[LANES] = {0}, broken[LANES] = {0};
+    double most[LANES] = {0}, broken[LANES] = {0};
     for (size_t k = 0; k < width; k += LANES)
         for (size_t i = 0; i < LANES; i++) {
             const double x = fabs(row[k + i]);
-            largest[i] = x > largest[i] ? x : largest[i];
+            most[i] = x > most[i] ? x : most[i];
             broken[i] += x - x;
         }
     double result = 0;
     for (size_t i = 0; i < LANES; i++)
-        result = largest[i] > result ? largest[i] : result;
+        result = most[i] > result ? most[i] : result;
     return result + sum_of_lanes(broken);
 }
 
-static double read_float(size_t dim, size_t width, const float *from, double *row)
+static void read_float(size_t dim, size_t width, const float *from, double *row)
 {
     for (size_t k = 0; k < dim; k++)
         row[k] = from[k];
     memset(row + dim, 0, (width - dim) * sizeof *row);
-    return largest_magnitude(width, row);
 }
 
-static double read_double(size_t dim, size_t width, const double *from, double *row)
+static void read_double(size_t dim, size_t width, const double *from, double *row)
 {
     memcpy(row, from, dim * sizeof *row);
     memset(row + dim, 0, (width - dim) * sizeof *row);
-    return largest_magnitude(width, row);
 }
 
 static double dot(size_t width, const double *a, const double *b)
@@ -239,25 +237,25 @@ static double wide_softplus(size_t edge, double rate, const void *similarities, 
     return total;
 }
 
-/* Adds exp(x) for count values `stride` apart to a sum whose shift rises to the largest of them. */
+/* Adds exp(rate s) for count values `stride` apart to a sum whose peak rises to the largest of them. Differences come before
+   products: a fused rate x s - rate x peak would be the product's rounding error, which is huge at steep rates. */
 static void add_exponentials(size_t count, double rate, const double *s, size_t stride, mio__log_sum *sum)
 {
-    double largest = -INFINITY;
+    double peak = -INFINITY;
     for (size_t i = 0; i < count; i++)
-        largest = s[i * stride] > largest ? s[i * stride] : largest;
-    if (largest == -INFINITY)
+        peak = s[i * stride] > peak ? s[i * stride] : peak;
+    if (peak == -INFINITY)
         return;
-    largest *= rate;
     if (sum->sum == 0) {
-        sum->shift = largest;
-    } else if (largest > sum->shift) {
-        sum->sum *= exp(sum->shift - largest);
-        sum->shift = largest;
+        sum->peak = peak;
+    } else if (peak > sum->peak) {
+        sum->sum *= exp(rate * (sum->peak - peak));
+        sum->peak = peak;
     }
     double added = 0;
     for (size_t i = 0; i < count; i++)
         if (s[i * stride] > -INFINITY)
-            added += exp(rate * s[i * stride] - sum->shift);
+            added += exp(rate * (s[i * stride] - sum->peak));
     sum->sum += added;
 }
 
@@ -271,6 +269,11 @@ static void wide_sums(size_t edge, double rate, const void *similarities, mio__l
     }
 }
 
+static double wide_weight(double rate, double s, const mio__row_weight *row)
+{
+    return row->factor * exp(fmin(rate * s - row->shift, 0));
+}
+
 static void wide_weights(size_t edge, double rate, const void *similarities, const mio__row_weight *columns,
                          const mio__row_weight *rows, int accumulate, void *weights)
 {
@@ -279,9 +282,7 @@ static void wide_weights(size_t edge, double rate, const void *similarities, con
     for (size_t j = 0; j < edge; j++)
         for (size_t i = 0; i < edge; i++) {
             const double x = s[j * edge + i];
-            const double own = x == -INFINITY ? 0
-                                              : columns[i].factor * exp(rate * x - columns[i].shift) +
-                                                    rows[j].factor * exp(rate * x - rows[j].shift);
+            const double own = x == -INFINITY ? 0 : wide_weight(rate, x, &columns[i]) + wide_weight(rate, x, &rows[j]);
             weight[j * edge + i] = (accumulate ? weight[j * edge + i] : 0) + own;
         }
 }
@@ -309,6 +310,7 @@ static void product(const mio__wide_product *p)
 const mio__pair_kernels MIO__VARIANT(mio__pair_loops) = {
     .read_float = read_float,
     .read_double = read_double,
+    .largest = largest,
     .dot = dot,
     .scale = scale,
     .add = add,

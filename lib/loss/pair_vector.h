@@ -9,12 +9,13 @@
 /** Rows are padded with zeros to a multiple of this many elements, and tiles have such an edge. */
 enum { MIO__PAIR_LANES = 16 };
 
-/** log of a sum of exponentials: log(sum) + shift. The narrow loops keep shift 0. */
+/** The sum of exp(rate s) as exp(rate peak) x sum, peak the largest s. The narrow loops keep peak 0. */
 typedef struct mio__log_sum {
-    double shift, sum;
+    double peak, sum;
 } mio__log_sum;
 
-/** What a row adds to the weight of its pairs: factor x exp(rate s - shift). The narrow loops take shift as 0. */
+/** What a row adds to the weight of its pairs: factor x exp(rate s - shift), where exp(shift) is at least every exp(rate s)
+    of the row; rounding beyond that is cut off. The narrow loops take shift as 0. */
 typedef struct mio__row_weight {
     double factor, shift;
 } mio__row_weight;
@@ -49,9 +50,11 @@ typedef struct mio__wide_product {
 } mio__wide_product;
 
 typedef struct mio__pair_kernels {
-    /** row = from; returns the largest magnitude, or NaN if a value is not finite. The padding is written as 0. */
-    double (*read_float)(size_t dim, size_t width, const float *from, double *row);
-    double (*read_double)(size_t dim, size_t width, const double *from, double *row);
+    /** row = from. The padding is written as 0. */
+    void (*read_float)(size_t dim, size_t width, const float *from, double *row);
+    void (*read_double)(size_t dim, size_t width, const double *from, double *row);
+    /** The largest magnitude, or NaN if a value is not finite. */
+    double (*largest)(size_t width, const double *row);
     double (*dot)(size_t width, const double *a, const double *b);
     /** row *= first, then *= second. */
     void (*scale)(size_t width, double first, double second, double *row);

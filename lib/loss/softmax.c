@@ -15,9 +15,9 @@ static double steepest(const double *p)
     return mio__rate(p[0]);
 }
 
-static double log_of_negatives(const mio__pairs *pairs, size_t term, size_t view, size_t b)
+static double log_of_negatives(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b)
 {
-    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)]);
+    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)], rate);
 }
 
 static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, double factor, double shift)
@@ -55,7 +55,7 @@ static double scaled_nt_xent(mio__pairs *pairs, double rate, double weight)
         const double x = rate * pairs->similarity_of_pair[b];
         double pulled = 0;
         for (size_t view = 0; view < 2; view++) {
-            const double gap = log_of_negatives(pairs, 0, view, b) - x;
+            const double gap = log_of_negatives(pairs, 0, rate, view, b) - x;
             value += mio__softplus(gap);
             pulled -= mio__sigmoid(gap);
             set_weight(pairs, 0, view, b, weight * rate, x + mio__softplus(gap));
@@ -100,7 +100,7 @@ static double decoupled(mio__pairs *pairs, const double *p, int weighted)
         const double s = pairs->similarity_of_pair[b];
         const double w = weighted ? 2 - (double)count * exp(sharpness * (s - largest)) / total : 1;
         for (size_t view = 0; view < 2; view++) {
-            const double sum = log_of_negatives(pairs, 0, view, b);
+            const double sum = log_of_negatives(pairs, 0, rate, view, b);
             value += share * (sum - w * rate * s);
             set_weight(pairs, 0, view, b, share * rate, sum);
         }
@@ -164,8 +164,8 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
         const double x = rate * pairs->similarity_of_pair[b];
         double pulled = 0;
         for (size_t view = 0; view < 2; view++) {
-            const double hard = log_of_negatives(pairs, 0, view, b);
-            const double plain = terms == 2 ? log_of_negatives(pairs, 1, view, b) : log(n);
+            const double hard = log_of_negatives(pairs, 0, rates[0], view, b);
+            const double plain = terms == 2 ? log_of_negatives(pairs, 1, rates[1], view, b) : log(n);
             double by_r, by_x;
             value += share * hcl_row(p, n, x, log(n) + hard - plain - x, &by_r, &by_x);
             pulled += by_x - by_r;

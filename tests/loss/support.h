@@ -35,12 +35,12 @@ static inline mio_context *support_context(double threads)
     return context;
 }
 
-/* count numbers in [-1, 1) with a common part, so that positives and negatives differ. */
+/* count multiples of 2^-23 in [-1, 1): sums of two of them are exact in float. */
 static inline void support_fill(size_t count, double *values, unsigned seed)
 {
     for (size_t i = 0; i < count; i++) {
         seed = seed * 1664525u + 1013904223u;
-        values[i] = (double)(int)(seed ^ seed >> 15) * 0x1p-31;
+        values[i] = (double)((seed ^ seed >> 15) >> 8) * 0x1p-23 - 1;
     }
 }
 
@@ -49,10 +49,8 @@ static inline void support_views(size_t pairs, size_t dim, double *z1, double *z
 {
     support_fill(pairs * dim, z1, seed);
     support_fill(pairs * dim, z2, seed + 17);
-    for (size_t i = 0; i < pairs * dim; i++) {
-        z1[i] = (double)(float)z1[i];
-        z2[i] = (double)(float)(z1[i] + z2[i]);
-    }
+    for (size_t i = 0; i < pairs * dim; i++)
+        z2[i] += z1[i];
 }
 
 static inline double support_norm(size_t count, const double *x)

@@ -1,0 +1,325 @@
+/* What callers are promised beside the numbers: parameters, refusals, aliasing, threads, memory. */
+#include "loss/support.h"
+#include "support/allocator.h"
+
+enum { PAIRS = 50, DIM = 9, HALF = PAIRS * DIM, COUNT = 2 * HALF };
+static const char *const names[] = {"dcl", "dclw", "hcl", "mio", "mio_decoupled", "nt_xent", "supcon"};
+enum { NAMES = sizeof names / sizeof *names };
+
+static float z[COUNT], grad[COUNT];
+
+static void fill(void)
+{
+    static double wide[COUNT];
+    support_views(PAIRS, DIM, wide, wide + HALF, 1);
+    support_narrow(COUNT, wide, z);
+}
+
+START_TEST(test_parameters)
+{
+    static const struct {
+        const char *loss, *parameter;
+        double initial;
+    } table[] = {
+        {"dcl", "temperature", 0.1},
+        {"dclw", "temperature", 0.1},
+        {"dclw", "sigma", 0.5},
+        {"hcl", "temperature", 0.5},
+        {"hcl", "beta", 1},
+        {"hcl", "positive_prior", 0.1},
+        {"mio", "positive_temperature", 0.5},
+        {"mio", "negative_temperature", 0.5},
+        {"mio", "l2_weight", 1},
+        {"mio", "reduction", 0},
+        {"mio_decoupled", "positive_temperature", 0.5},
+        {"mio_decoupled", "negative_temperature", 0.5},
+        {"mio_decoupled", "l2_weight", 0},
+        {"nt_xent", "temperature", 0.5},
+        {"supcon", "temperature", 0.07},
+        {"supcon", "base_temperature", 0.07},
+    };
+    enum { ROWS = sizeof table / sizeof *table };
+    mio_context *context = support_context(1);
+    size_t row = 0;
+    for (size_t n = 0; n < NAMES; n++) {
+        mio_loss *loss = support_loss(context, names[n], NULL);
+        ck_assert_str_eq(mio_loss_name(loss), names[n]);
+        for (size_t i = 0; i < mio_loss_parameter_count(loss); i++, row++) {
+            mio_parameter_info info = {.struct_size = sizeof info};
+            double value;
+            ck_assert_uint_lt(row, ROWS);
+            ASSERT_OK(mio_loss_parameter(loss, i, &info));
+            ck_assert_str_eq(table[row].loss, names[n]);
+            ck_assert_str_eq(info.name, table[row].parameter);
+            ck_assert(info.default_value == table[row].initial && info.meaning[0]);
+            ASSERT_OK(mio_loss_get(loss, info.name, &value));
+            ck_assert(value == table[row].initial);
+            if (strstr(info.name, "temperature") || strstr(info.name, "sigma")) {
+                ck_assert_int_eq(mio_loss_set(loss, info.name, 0), MIO_ERROR_ARGUMENT);
+                ck_assert_int_eq(mio_loss_set(loss, info.name, INFINITY), MIO_ERROR_ARGUMENT);
+                ASSERT_OK(mio_loss_set(loss, info.name, 1e-300));
+            }
+        }
+        mio_loss_release(loss);
+    }
+    ck_assert_uint_eq(row, ROWS);
+    mio_context_release(context);
+}
+END_TEST
+
+START_TEST(test_names)
+{
+    mio_context *context = support_context(1);
+    mio_loss *loss = NULL;
+    for (size_t i = 0; i < NAMES; i++)
+        ck_assert_str_eq(mio_loss_name_at(i), names[i]);
+    ck_assert_ptr_null(mio_loss_name_at(NAMES));
+    ck_assert_int_eq(mio_loss_create(context, "infonce", &loss), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_null(loss);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "'infonce'"));
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "nt_xent"));
+    ck_assert_int_eq(mio_loss_create(context, NULL, &loss), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_loss_create(NULL, "mio", &loss), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_loss_create(context, "mio", NULL), MIO_ERROR_ARGUMENT);
+    ASSERT_OK(mio_loss_create(context, "mio", &loss));
+    ck_assert_int_eq(mio_loss_set(loss, "temprature", 1), MIO_ERROR_ARGUMENT);
+    ck_assert_str_eq(mio_last_error(), "loss 'mio' has no parameter 'temprature'; it has positive_temperature, "
+                                       "negative_temperature, l2_weight, reduction");
+    ASSERT_OK(mio_loss_set_text(loss, "reduction", "pooled"));
+    /* The loss outlives the caller's hold on the context. */
+    mio_context_release(context);
+    ck_assert_ptr_eq(mio_loss_retain(loss), loss);
+    mio_loss_release(loss);
+    fill();
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, NULL, NULL));
+    mio_loss_release(loss);
+    mio_loss_release(NULL);
+    ck_assert_ptr_null(mio_loss_retain(NULL));
+}
+END_TEST
+
+/* Every refusal leaves the outputs alone and says what is wrong. */
+static void expect_refusal(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2, const char *words)
+{
+    double value = 7;
+    for (size_t i = 0; i < COUNT; i++)
+        grad[i] = 3;
+    ck_assert_int_eq(mio_loss_compute(loss, pairs, dim, z1, z2, &value, grad, grad + HALF), MIO_ERROR_ARGUMENT);
+    ck_assert_msg(strstr(mio_last_error(), words) != NULL, "'%s' does not say '%s'", mio_last_error(), words);
+    ck_assert(value == 7);
+    for (size_t i = 0; i < COUNT; i++)
+        ck_assert(grad[i] == 3);
+}
+
+START_TEST(test_refusals)
+{
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    size_t rows = 5;
+    fill();
+    ck_assert_int_eq(mio_loss_zero_rows(loss, &rows), MIO_ERROR_STATE);
+    expect_refusal(NULL, PAIRS, DIM, z, z + HALF, "NULL");
+    expect_refusal(loss, PAIRS, DIM, NULL, z, "z1");
+    expect_refusal(loss, PAIRS, DIM, z, NULL, "z2");
+    expect_refusal(loss, 0, DIM, z, z + HALF, "at least 2 pairs");
+    expect_refusal(loss, 1, DIM, z, z + HALF, "at least 2 pairs");
+    expect_refusal(loss, PAIRS, 0, z, z + HALF, "dim");
+    expect_refusal(loss, SIZE_MAX / 8, DIM, z, z + HALF, "address space");
+    expect_refusal(loss, SIZE_MAX, SIZE_MAX, z, z + HALF, "address space");
+    expect_refusal(loss, (size_t)1 << 40, (size_t)1 << 40, z, z + HALF, "address space");
+    z[HALF + 41 * DIM + 7] = NAN;
+    expect_refusal(loss, PAIRS, DIM, z, z + HALF, "z2[41][7] is NaN");
+    z[6 * DIM + 2] = -INFINITY;
+    expect_refusal(loss, PAIRS, DIM, z, z + HALF, "z1[6][2] is infinite");
+    ck_assert_int_eq(mio_loss_zero_rows(loss, &rows), MIO_ERROR_STATE);
+    ck_assert_uint_eq(rows, 5);
+    double wide[COUNT], value = 7;
+    fill();
+    support_widen(COUNT, z, wide);
+    wide[8] = INFINITY;
+    ck_assert_int_eq(mio_loss_compute_f64(loss, PAIRS, DIM, wide, wide + HALF, &value, NULL, NULL), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "z1[0][8] is infinite"));
+    ck_assert(value == 7);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+START_TEST(test_optional_outputs)
+{
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    static float alone[COUNT];
+    double value, again;
+    fill();
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF));
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &again, NULL, NULL));
+    ck_assert(again == value);
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, alone, NULL));
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, NULL, alone + HALF));
+    ck_assert_mem_eq(alone, grad, sizeof grad);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Both views in one array, and arrays that are aligned to nothing but their elements. */
+START_TEST(test_aliases_and_alignment)
+{
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    static char space[2][COUNT * sizeof(float) + 64];
+    double value, again;
+    fill();
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z, &value, grad, grad + HALF));
+    memcpy(z + HALF, z, HALF * sizeof *z);
+    static float apart[COUNT];
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &again, apart, apart + HALF));
+    ck_assert(value == again);
+    ck_assert_mem_eq(apart, grad, sizeof grad);
+    float *rows = (float *)(space[0] + 4), *out = (float *)(space[1] + 20);
+    memcpy(rows, z, sizeof z);
+    memset(space[1], 0x55, sizeof space[1]);
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, rows, rows + HALF, &again, out, out + HALF));
+    ck_assert(value == again);
+    ck_assert_mem_eq(out, grad, sizeof grad);
+    for (size_t i = 0; i < 20; i++)
+        ck_assert(space[1][i] == 0x55);
+    for (size_t i = 20 + sizeof grad; i < sizeof space[1]; i++)
+        ck_assert(space[1][i] == 0x55);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* The same bits for any number of workers, also when the loss is old and the number changes. */
+START_TEST(test_threads)
+{
+    enum { MANY = 300, WIDTH = 33, SIZE = 2 * MANY * WIDTH };
+    static double wide[SIZE], wide_grad[SIZE], first_wide_grad[SIZE];
+    static float narrow[SIZE], narrow_grad[SIZE], first_grad[SIZE];
+    static const double threads[] = {1, 2, 5, 1};
+    mio_context *context = support_context(1);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    double value, first = 0, wide_value, first_wide = 0;
+    support_views(MANY, WIDTH, wide, wide + SIZE / 2, 77);
+    support_narrow(SIZE, wide, narrow);
+    for (size_t t = 0; t < 4; t++) {
+        ASSERT_OK(mio_context_set(context, "threads", threads[t]));
+        ASSERT_OK(mio_loss_compute(loss, MANY, WIDTH, narrow, narrow + SIZE / 2, &value, narrow_grad,
+                                   narrow_grad + SIZE / 2));
+        ASSERT_OK(mio_loss_compute_f64(loss, MANY, WIDTH, wide, wide + SIZE / 2, &wide_value, wide_grad,
+                                       wide_grad + SIZE / 2));
+        if (!t) {
+            first = value, first_wide = wide_value;
+            memcpy(first_grad, narrow_grad, sizeof narrow_grad);
+            memcpy(first_wide_grad, wide_grad, sizeof wide_grad);
+        }
+        ck_assert(value == first && wide_value == first_wide);
+        ck_assert_mem_eq(narrow_grad, first_grad, sizeof narrow_grad);
+        ck_assert_mem_eq(wide_grad, first_wide_grad, sizeof wide_grad);
+    }
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+START_TEST(test_out_of_memory)
+{
+    test_allocator allocator;
+    int finished = 0;
+    for (size_t n = 1; !finished; n++) {
+        ck_assert_uint_lt(n, 50);
+        test_allocator_init(&allocator);
+        mio_context *context = test_allocator_context(&allocator, 2);
+        ck_assert_ptr_nonnull(context);
+        test_allocator_fail_at(&allocator, n);
+        mio_loss *loss = NULL;
+        double value = 7;
+        fill();
+        mio_status status = mio_loss_create(context, names[_i], &loss);
+        ck_assert(!status == (loss != NULL));
+        if (!status) {
+            status = mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF);
+            ck_assert(!status || value == 7);
+        }
+        ck_assert(!status || status == MIO_ERROR_MEMORY);
+        if (loss) /* the refusal was for once: the loss is usable */
+            ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF));
+        finished = !status;
+        mio_loss_release(loss);
+        mio_context_release(context);
+        ck_assert_uint_eq(allocator.blocks, 0);
+        ck_assert_uint_eq(allocator.mistakes, 0);
+    }
+}
+END_TEST
+
+/* The first call takes what mio_loss_workspace_bytes says; repeats take nothing. */
+START_TEST(test_work_space)
+{
+    test_allocator allocator;
+    test_allocator_init(&allocator);
+    mio_context *context = test_allocator_context(&allocator, 2);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    size_t bytes = 0;
+    fill();
+    ASSERT_OK(mio_loss_workspace_bytes(loss, PAIRS, DIM, sizeof *z, &bytes));
+    const size_t before = allocator.bytes;
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, grad, grad + HALF));
+    ck_assert_uint_eq(allocator.bytes - before, bytes + 64); /* each block has a header of 64 bytes */
+    test_allocator_fail_from(&allocator, 1);
+    for (size_t i = 0; i < 3; i++)
+        ASSERT_OK(mio_loss_compute(loss, PAIRS - i, DIM, z, z + HALF, NULL, grad, grad + HALF));
+    ck_assert_uint_eq(allocator.requests, 0);
+    ck_assert_int_eq(mio_loss_workspace_bytes(loss, PAIRS, DIM, 3, &bytes), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_loss_workspace_bytes(loss, 1, DIM, 4, &bytes), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_loss_workspace_bytes(loss, PAIRS, DIM, 4, NULL), MIO_ERROR_ARGUMENT);
+    ASSERT_OK(mio_loss_workspace_bytes(loss, 32768, 128, 4, &bytes));
+    ck_assert_uint_le(bytes, 300000000);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* 4096 pairs: memory stays O(pairs x dim), and the float path still follows the double one. */
+START_TEST(test_large_batch)
+{
+    enum { MANY = 4096, WIDTH = 16, SIZE = 2 * MANY * WIDTH };
+    static double wide[SIZE], wide_grad[SIZE], widened[SIZE];
+    static float narrow[SIZE], narrow_grad[SIZE];
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, "mio", NULL);
+    double value, wide_value;
+    size_t bytes;
+    support_views(MANY, WIDTH, wide, wide + SIZE / 2, 3);
+    support_narrow(SIZE, wide, narrow);
+    ASSERT_OK(mio_loss_workspace_bytes(loss, MANY, WIDTH, 4, &bytes));
+    ck_assert_uint_le(bytes, 4 * sizeof narrow + 200 * 2 * MANY);
+    ASSERT_OK(mio_loss_compute(loss, MANY, WIDTH, narrow, narrow + SIZE / 2, &value, narrow_grad,
+                               narrow_grad + SIZE / 2));
+    ASSERT_OK(mio_loss_compute_f64(loss, MANY, WIDTH, wide, wide + SIZE / 2, &wide_value, wide_grad,
+                                   wide_grad + SIZE / 2));
+    ck_assert_double_eq_tol(value, wide_value, 1e-7);
+    support_widen(SIZE, narrow_grad, widened);
+    ck_assert_double_le(support_distance(SIZE, widened, wide_grad), 1e-6);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tests = tcase_create("contract");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, test_parameters);
+    tcase_add_test(tests, test_names);
+    tcase_add_loop_test(tests, test_refusals, 0, NAMES);
+    tcase_add_loop_test(tests, test_optional_outputs, 0, NAMES);
+    tcase_add_loop_test(tests, test_aliases_and_alignment, 0, NAMES);
+    tcase_add_loop_test(tests, test_threads, 0, NAMES);
+    tcase_add_loop_test(tests, test_out_of_memory, 0, NAMES);
+    tcase_add_loop_test(tests, test_work_space, 0, NAMES);
+    tcase_add_test(tests, test_large_batch);
+    return support_run("loss/contract", tests);
+}

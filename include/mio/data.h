@@ -41,7 +41,7 @@ MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, co
 
 /** How to open a dataset. The caller sets struct_size; 0 elsewhere takes the default. */
 typedef struct mio_dataset_options {
-    size_t struct_size;
+    size_t struct_size;  /**< sizeof(mio_dataset_options) */
     size_t shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
 } mio_dataset_options;
 /** As mio_dataset_open, with options. NULL options equal mio_dataset_open. */
@@ -61,9 +61,9 @@ MIO_API mio_status mio_dataset_from_memory(mio_context *context, size_t count, s
  * or any other number to fail the read with MIO_ERROR_IO. Called from any thread, also at once.
  */
 typedef struct mio_image_source {
-    size_t struct_size;
-    void *user;
-    int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label);
+    size_t struct_size; /**< sizeof(mio_image_source) */
+    void *user;         /**< handed to read */
+    int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label); /**< 0 on success */
 } mio_image_source;
 /** A dataset whose images come from a callback: each is read once, now, into the compact cache. */
 MIO_API mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t height, size_t width,

@@ -117,7 +117,7 @@ MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
 
 /** One weight or running statistic. The caller sets struct_size. The name lives as long as the encoder. */
 typedef struct mio_tensor_info {
-    size_t struct_size;
+    size_t struct_size; /**< sizeof(mio_tensor_info) */
     const char *name;   /**< torchvision's, e.g. "layer1.0.conv1.weight" */
     size_t rank;        /**< how many entries of shape count; 0 for a scalar */
     size_t shape[4];    /**< as PyTorch: convolution out, in, kernel, kernel; linear out, in */

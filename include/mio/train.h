@@ -36,15 +36,15 @@ MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t inde
 
 /** What one step did. The caller sets struct_size. Monitors are NAN on steps that did not take them. */
 typedef struct mio_step_report {
-    size_t struct_size;
+    size_t struct_size;          /**< sizeof(mio_step_report) */
     uint64_t step;               /**< steps done, this one included */
     uint64_t epoch;              /**< epoch of this step, counted from 0 */
-    uint64_t steps_per_epoch;
+    uint64_t steps_per_epoch;    /**< batches in an epoch */
     uint64_t total_steps;        /**< where mio_trainer_run ends */
-    double loss;
-    double learning_rate;
+    double loss;                 /**< of this step's batch, before the step */
+    double learning_rate;        /**< that this step used */
     double images_per_second;    /**< two-view images over the time of this step */
-    double step_seconds;
+    double step_seconds;         /**< time of this step */
     double wait_seconds;         /**< of these, spent waiting for the loader */
     double positive_similarity;  /**< mean cosine s+ of positive pairs */
     double negative_similarity;  /**< mean cosine s- of negative pairs */

@@ -1,0 +1,152 @@
+// The C++ binding end to end: a loss, a builder-made encoder stepped by hand, a trainer, saving, loading, embedding, k-NN.
+#include "mio.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <type_traits>
+
+namespace {
+
+int failures = 0;
+
+void expect(bool condition, const char *what)
+{
+    if (!condition) {
+        std::printf("failed: %s\n", what);
+        failures++;
+    }
+}
+
+/// count images of size x size x 1: class 0 has horizontal stripes, class 1 vertical ones.
+std::vector<std::uint8_t> stripes(std::size_t count, std::size_t size)
+{
+    std::vector<std::uint8_t> pixels(count * size * size);
+    for (std::size_t i = 0; i < count; i++)
+        for (std::size_t y = 0; y < size; y++)
+            for (std::size_t x = 0; x < size; x++)
+                pixels[(i * size + y) * size + x] =
+                    static_cast<std::uint8_t>(((i % 2 ? x : y) + i / 2) % 4 < 2 ? 200 + i % 50 : 20 + i % 30);
+    return pixels;
+}
+
+void test_loss(const mio::context &context)
+{
+    mio::loss loss(context, "mio");
+    loss.set("positive_temperature", 0.3);
+    loss.set("reduction", "pooled");
+    expect(loss.get_parameter("positive_temperature") == 0.3, "a parameter reads back");
+    expect(loss.get_parameter("reduction") == 1, "a choice is set by name");
+    expect(!loss.parameters().empty() && std::string(loss.parameters()[0].name) == "positive_temperature", "introspection");
+    const std::vector<double> z1{1, 0.5, -0.25, 1, 0.125, 2}, z2{0.5, 1, 0.25, -1, 1, 0.75};
+    std::vector<double> gradient(6), nudged(z1);
+    loss.compute(3, 2, z1.data(), z2.data(), gradient.data());
+    nudged[0] += 1e-6;
+    const double up = loss.compute(3, 2, nudged.data(), z2.data());
+    nudged[0] -= 2e-6;
+    const double down = loss.compute(3, 2, nudged.data(), z2.data());
+    expect(std::fabs((up - down) / 2e-6 - gradient[0]) < 1e-7, "the gradient is the slope of the value");
+    try {
+        loss.set("temprature", 1);
+        expect(false, "an unknown parameter throws");
+    } catch (const mio::error &error) {
+        expect(error.status() == MIO_ERROR_ARGUMENT, "the status of the exception");
+        expect(std::string(error.what()).find("temprature") != std::string::npos, "the exception names the culprit");
+    }
+}
+
+mio::encoder small_encoder(const mio::context &context)
+{
+    mio::builder builder(context, 1, 8, 8);
+    mio_node x = builder.name("first").conv2d(builder.input(), 8, 3, 1, 1);
+    x = builder.relu(builder.batch_norm(x));
+    const mio_node h = builder.global_average_pool(x);
+    return builder.finish(h, builder.projector(h, 2, 16, 8));
+}
+
+void test_encoder(const mio::context &context, const std::string &folder)
+{
+    mio::encoder encoder = small_encoder(context);
+    expect(encoder.feature_dim() == 8 && encoder.projection_dim() == 8, "dimensions");
+    expect(encoder.input_shape() == std::array<std::size_t, 3>{1, 8, 8}, "input shape");
+    expect(std::string(encoder.tensors()[0].name) == "first.weight", "tensor names");
+    const mio::encoder same = encoder; // shares, does not copy
+    expect(same.get() == encoder.get(), "copies share the object");
+
+    std::vector<float> images(2 * 4 * 64), projections(2 * 4 * 8), gradient(projections.size());
+    for (std::size_t i = 0; i < images.size(); i++)
+        images[i] = std::sin(0.37f * static_cast<float>(i));
+    mio::loss loss(context, "mio");
+    encoder.forward(2, 4, images.data(), nullptr, projections.data());
+    loss.compute(4, 8, projections.data(), projections.data() + 32, gradient.data(), gradient.data() + 32);
+    encoder.backward(gradient.data());
+
+    const std::vector<std::uint8_t> pixels = stripes(6, 8);
+    const std::string path = folder + "/encoder.mio";
+    encoder.save(path);
+    const mio::encoder loaded = mio::encoder::load(context, path);
+    expect(loaded.embed(6, 8, 8, 1, pixels.data()) == encoder.embed(6, 8, 8, 1, pixels.data()), "a loaded encoder embeds alike");
+    try {
+        mio::encoder::load(context, folder + "/missing.mio");
+        expect(false, "a missing file throws");
+    } catch (const mio::error &error) {
+        expect(error.status() == MIO_ERROR_IO, "a missing file is MIO_ERROR_IO");
+    }
+}
+
+void test_trainer(const mio::context &context)
+{
+    const std::vector<std::uint8_t> pixels = stripes(64, 12);
+    std::vector<std::int32_t> labels(64);
+    for (std::size_t i = 0; i < labels.size(); i++)
+        labels[i] = static_cast<std::int32_t>(i % 2);
+    const mio::dataset images = mio::dataset::from_memory(context, 64, 12, 12, 1, pixels.data(), labels.data());
+    expect(images.size() == 64 && images.classes() == 2 && images.label(3) == 1, "dataset");
+    mio::recipe recipe(context, "mio-tiny");
+    recipe.set("loader.batch_size", 16);
+    recipe.set("encoder.base_width", 8);
+    recipe.set("projector.hidden", 16);
+    recipe.set("projector.out", 8);
+    mio::trainer trainer = recipe.build(images);
+    const mio_step_report report = trainer.step();
+    expect(report.step == 1 && std::isfinite(report.loss) && report.learning_rate >= 0, "a step reports");
+    int calls = 0;
+    try {
+        trainer.run([&calls](const mio_step_report &) { return ++calls < 2; });
+        expect(false, "a callback that stops ends the run with an exception");
+    } catch (const mio::error &error) {
+        expect(error.status() == MIO_ERROR_CANCELLED && calls == 2, "a stopped run is cancelled");
+    }
+    try {
+        trainer.run([](const mio_step_report &) -> bool { throw std::runtime_error("mine"); });
+    } catch (const std::runtime_error &error) {
+        expect(std::string(error.what()) == "mine", "a callback's exception comes out of run");
+    }
+    const mio::encoder encoder = trainer.encoder();
+    const std::vector<float> features = encoder.embed(64, 12, 12, 1, pixels.data());
+    mio::knn knn(context);
+    knn.set("k", 3);
+    knn.fit(64, encoder.feature_dim(), features.data(), labels.data());
+    expect(knn.predict(64, encoder.feature_dim(), features.data()).size() == 64, "k-NN predicts");
+}
+
+} // namespace
+
+int main()
+{
+    const auto folder = std::filesystem::temp_directory_path() / ("mio-cpp-" + std::to_string(std::hash<const void *>()(&failures)));
+    std::filesystem::create_directories(folder);
+    try {
+        const mio::context context;
+        test_loss(context);
+        test_encoder(context, folder.string());
+        test_trainer(context);
+    } catch (const std::exception &error) {
+        std::printf("failed: %s\n", error.what());
+        failures++;
+    }
+    std::filesystem::remove_all(folder);
+    std::printf("%s\n", failures ? "the C++ binding is broken" : "the C++ binding works");
+    return failures != 0;
+}

@@ -1,0 +1,205 @@
+"""The Python binding end to end, against the library named by $MIO_LIBRARY."""
+
+import gc
+import os
+import sys
+import tempfile
+import unittest
+
+try:
+    import numpy
+except ImportError:
+    print("numpy is not installed: skipped")
+    sys.exit(77)
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "bindings", "python"))
+import mio
+
+
+def stripes(count, size):
+    """count x size x size x 1 bytes: even images have horizontal stripes, odd ones vertical."""
+    y, x = numpy.mgrid[:size, :size]
+    images = [((x if i % 2 else y) + i // 2) % 4 // 2 * 180 + 20 + i % 30 for i in range(count)]
+    return numpy.array(images, numpy.uint8)[..., None], numpy.arange(count, dtype=numpy.int32) % 2
+
+
+def loss_reference(z1, z2, tp=0.5, tn=0.5, weight=1.0):
+    """The mio loss from its definition, in double."""
+    z = numpy.concatenate([z1, z2]).astype(float)
+    u = z / numpy.linalg.norm(z, axis=1, keepdims=True)
+    s, pairs = u @ u.T, len(z1)
+    partner = (numpy.arange(2 * pairs) + pairs) % (2 * pairs)
+    positive = s[numpy.arange(2 * pairs), partner]
+    negative = numpy.ones_like(s, bool)
+    negative[numpy.arange(2 * pairs), partner] = False
+    numpy.fill_diagonal(negative, False)
+    softplus = lambda v: numpy.logaddexp(0, v)
+    return (softplus(-positive / tp).mean() + softplus(s[negative] / tn).mean()
+            + weight * ((u[:pairs] - u[pairs:]) ** 2).mean())
+
+
+class TestContext(unittest.TestCase):
+    def test_parameters(self):
+        context = mio.Context(threads=2, seed=7)
+        self.assertEqual(context.get("threads"), 2)
+        self.assertEqual([row["name"] for row in context.parameters()], ["threads", "seed"])
+        self.assertIn(context.target, ("generic", "avx2", "avx512"))
+        self.assertEqual(mio.version(), (0, 1, 0))
+
+    def test_errors(self):
+        with self.assertRaisesRegex(mio.Error, "thread") as caught:
+            mio.Context(threds=2)
+        self.assertEqual(caught.exception.status, "argument")
+
+
+class TestLoss(unittest.TestCase):
+    def setUp(self):
+        self.context = mio.Context()
+        generator = numpy.random.default_rng(1)
+        self.z1, self.z2 = generator.standard_normal((2, 10, 6))
+
+    def test_value(self):
+        loss = mio.Loss(self.context, "mio", positive_temperature=0.3, negative_temperature=0.7)
+        value = loss.compute(self.z1, self.z2, gradients=False)
+        self.assertAlmostEqual(value, loss_reference(self.z1, self.z2, 0.3, 0.7), places=12)
+
+    def test_gradient(self):
+        loss = mio.Loss(self.context, "mio")
+        _, grad_z1, grad_z2 = loss.compute(self.z1, self.z2)
+        nudge = numpy.zeros_like(self.z2)
+        nudge[3, 2] = 1e-6
+        slope = (loss.compute(self.z1, self.z2 + nudge, False) - loss.compute(self.z1, self.z2 - nudge, False)) / 2e-6
+        self.assertAlmostEqual(slope, grad_z2[3, 2], places=8)
+        self.assertLess(abs((grad_z1 * self.z1).sum(1)).max(), 1e-14)
+
+    def test_float(self):
+        loss = mio.Loss(self.context, "mio")
+        double, grad, _ = loss.compute(self.z1, self.z2)
+        single, grad32, _ = loss.compute(self.z1.astype(numpy.float32), self.z2.astype(numpy.float32))
+        self.assertEqual(grad32.dtype, numpy.float32)
+        self.assertAlmostEqual(single, double, places=5)
+        self.assertLess(numpy.linalg.norm(grad - grad32), 1e-5 * numpy.linalg.norm(grad))
+
+    def test_refusals(self):
+        loss = mio.Loss(self.context, "mio")
+        with self.assertRaisesRegex(ValueError, "alike"):
+            loss.compute(self.z1, self.z2[:5])
+        with self.assertRaises(mio.Error):
+            loss.compute(self.z1[:1], self.z2[:1])
+        self.z1[4, 1] = numpy.nan
+        with self.assertRaisesRegex(mio.Error, "4"):
+            loss.compute(self.z1, self.z2)
+        with self.assertRaisesRegex(mio.Error, "mio"):
+            mio.Loss(self.context, "nothing")
+
+    def test_names(self):
+        self.assertIn("mio", mio.loss_names())
+
+
+class TestEncoder(unittest.TestCase):
+    def setUp(self):
+        self.context = mio.Context(seed=3)
+
+    def build(self):
+        builder = mio.Builder(self.context, 3, 12, 10)
+        h = builder.resnet(builder.input(), 18, 4, mio.Builder.SMALL)
+        return builder.finish(h, builder.projector(h, 2, 16, 8))
+
+    def test_weights(self):
+        encoder = self.build()
+        self.assertEqual((encoder.feature_dim, encoder.projection_dim), (32, 8))
+        self.assertEqual(encoder.input_shape, (3, 12, 10))
+        self.assertEqual(encoder.tensors()["layer1.0.conv1.weight"], (4, 4, 3, 3))
+        values = numpy.arange(4 * 4 * 9, dtype=numpy.float32).reshape(4, 4, 3, 3)
+        encoder.set_tensor("layer1.0.conv1.weight", values)
+        numpy.testing.assert_array_equal(encoder.tensor("layer1.0.conv1.weight"), values)
+
+    def test_step_by_hand(self):
+        encoder = self.build()
+        loss = mio.Loss(self.context, "mio")
+        optimizer = mio.Optimizer(self.context, "sgd", encoder, learning_rate=0.05)
+        images = numpy.random.default_rng(2).standard_normal((1, 16, 12, 10, 3)).astype(numpy.float32)
+        images = numpy.concatenate([images, images + 0.1])
+        values = []
+        for _ in range(5):
+            _, z = encoder.forward(images)
+            value, grad_z1, grad_z2 = loss.compute(z[0], z[1])
+            encoder.backward(numpy.stack([grad_z1, grad_z2]))
+            self.assertGreater(abs(encoder.gradient("conv1.weight")).max(), 0)
+            optimizer.step()
+            values.append(value)
+        self.assertLess(values[-1], values[0])
+
+    def test_files(self):
+        encoder = self.build()
+        images = numpy.random.default_rng(4).integers(0, 256, (5, 12, 10, 3), numpy.uint8)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "encoder.mio")
+            encoder.save(path)
+            loaded = mio.Encoder.load(self.context, path)
+            numpy.testing.assert_array_equal(loaded.embed(images), encoder.embed(images))
+            with open(path, "r+b") as file:
+                file.truncate(100)
+            with self.assertRaises(mio.Error) as caught:
+                mio.Encoder.load(self.context, path)
+            self.assertEqual(caught.exception.status, "format")
+
+    def test_release_in_any_order(self):
+        encoder = self.build()
+        self.context = None
+        gc.collect()
+        self.assertEqual(encoder.embed(numpy.zeros((1, 12, 10, 3), numpy.uint8)).shape, (1, 32))
+
+
+class TestTrainer(unittest.TestCase):
+    def setUp(self):
+        self.context = mio.Context(seed=1)
+        self.images, self.labels = stripes(64, 12)
+        self.dataset = mio.Dataset.from_arrays(self.context, self.images, self.labels)
+        self.recipe = mio.Recipe(self.context, "mio-tiny", loader__batch_size=16, encoder__base_width=8,
+                                 projector__hidden=16, projector__out=8, trainer__epochs=2)
+
+    def test_dataset(self):
+        self.assertEqual((len(self.dataset), self.dataset.classes), (64, 2))
+        numpy.testing.assert_array_equal(self.dataset.image(5), self.images[5])
+        numpy.testing.assert_array_equal(self.dataset.labels(), self.labels)
+
+    def test_run_and_resume(self):
+        reports = []
+        trainer = self.recipe.build(self.dataset)
+        trainer.run(reports.append)
+        self.assertEqual([report["step"] for report in reports], list(range(1, 9)))
+        with tempfile.TemporaryDirectory() as folder:
+            first = self.recipe.build(self.dataset)
+            for _ in range(3):
+                first.step()
+            first.save(os.path.join(folder, "checkpoint.mio"))
+            second = self.recipe.build(self.dataset)
+            second.restore(os.path.join(folder, "checkpoint.mio"))
+            self.assertEqual(second.steps_done, 3)
+            self.assertEqual([second.step()["loss"] for _ in range(5)], [report["loss"] for report in reports[3:]])
+        numpy.testing.assert_array_equal(second.encoder.tensor("conv1.weight"), trainer.encoder.tensor("conv1.weight"))
+
+    def test_callbacks(self):
+        def broken(report):
+            raise KeyError("mine")
+
+        with self.assertRaises(KeyError):
+            self.recipe.build(self.dataset).run(broken)
+        with self.assertRaises(mio.Error) as caught:
+            self.recipe.build(self.dataset).run(lambda report: False)
+        self.assertEqual(caught.exception.status, "cancelled")
+
+    def test_evaluation(self):
+        features = self.dataset.embed(self.recipe.build(self.dataset).encoder)
+        indices, cosines = mio.Knn(self.context).fit(features).search(features, 3)
+        numpy.testing.assert_allclose(cosines[:, 0], 1, atol=1e-5)
+        self.assertTrue((numpy.diff(cosines, axis=1) <= 0).all())
+        classes = mio.Knn(self.context, k=1).fit(features, self.labels).predict(features)
+        self.assertGreater((classes == self.labels).mean(), 0.9)
+        probe = mio.Probe(self.context).fit(features, self.labels)
+        self.assertGreater((probe.predict(features) == self.labels).mean(), 0.9)
+
+
+if __name__ == "__main__":
+    unittest.main()

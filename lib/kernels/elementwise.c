@@ -1,5 +1,7 @@
 #include "kernels/elementwise.h"
 
+#include "kernels/elementwise_vector.h"
+
 #include <string.h>
 
 /* Values per item of parallel work. */
@@ -8,6 +10,7 @@ enum { PIECE = 32768, BLOCK_LIMIT = 64 };
 /* What the items of a pass share. */
 typedef struct pass {
     size_t count;
+    const mio__elementwise_kernels *kernels;
     const mio__real *a, *b;
     mio__real *y;
     int accumulate;
@@ -18,10 +21,10 @@ typedef struct pass {
     float *rows_out;
 } pass;
 
-static size_t piece_end(const pass *s, size_t item)
+static size_t piece_size(const pass *s, size_t item)
 {
-    const size_t end = (item + 1) * PIECE;
-    return end < s->count ? end : s->count;
+    const size_t left = s->count - item * PIECE;
+    return left < PIECE ? left : PIECE;
 }
 
 static size_t piece_count(size_t count)
@@ -29,18 +32,17 @@ static size_t piece_count(size_t count)
     return (count + PIECE - 1) / PIECE;
 }
 
-/* NaN stays NaN, so that a run gone wrong shows. */
 static void relu_forward(void *argument, size_t item, size_t worker)
 {
     (void)worker;
     const pass *s = argument;
-    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++)
-        s->y[i] = s->a[i] <= 0 ? 0 : s->a[i];
+    const size_t start = item * PIECE;
+    s->kernels->relu(piece_size(s, item), s->a + start, s->y + start);
 }
 
 void mio__relu_forward(mio_context *context, size_t workers, size_t count, const mio__real *x, mio__real *y)
 {
-    pass s = {.count = count, .a = x, .y = y};
+    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = x, .y = y};
     mio__parallel(context, workers, piece_count(count), relu_forward, &s);
 }
 
@@ -48,16 +50,15 @@ static void relu_backward(void *argument, size_t item, size_t worker)
 {
     (void)worker;
     const pass *s = argument;
-    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++) {
-        const mio__real g = s->a[i] > 0 ? s->b[i] : 0;
-        s->y[i] = s->accumulate ? s->y[i] + g : g;
-    }
+    const size_t start = item * PIECE;
+    s->kernels->relu_gradient(piece_size(s, item), s->a + start, s->b + start, s->accumulate, s->y + start);
 }
 
 void mio__relu_backward(mio_context *context, size_t workers, size_t count, const mio__real *y, const mio__real *dy,
                         mio__real *dx, int accumulate)
 {
-    pass s = {.count = count, .a = y, .b = dy, .y = dx, .accumulate = accumulate};
+    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = y, .b = dy, .y = dx,
+              .accumulate = accumulate};
     mio__parallel(context, workers, piece_count(count), relu_backward, &s);
 }
 
@@ -65,13 +66,13 @@ static void add(void *argument, size_t item, size_t worker)
 {
     (void)worker;
     const pass *s = argument;
-    for (size_t i = item * PIECE, end = piece_end(s, item); i < end; i++)
-        s->y[i] = s->a[i] + s->b[i];
+    const size_t start = item * PIECE;
+    s->kernels->add(piece_size(s, item), s->a + start, s->b + start, s->y + start);
 }
 
 void mio__add(mio_context *context, size_t workers, size_t count, const mio__real *a, const mio__real *b, mio__real *y)
 {
-    pass s = {.count = count, .a = a, .b = b, .y = y};
+    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = a, .b = b, .y = y};
     mio__parallel(context, workers, piece_count(count), add, &s);
 }
 
@@ -172,6 +173,16 @@ static size_t block_channels(const mio__shape *shape, size_t block)
     return left < shape->block ? left : shape->block;
 }
 
+/* One image's pixels from and to; channels and width are constants where it matters. */
+static inline __attribute__((always_inline)) void pack_image(size_t pixels, size_t channels, size_t width,
+                                                             size_t from_stride, size_t to_stride, const float *from,
+                                                             mio__real *to)
+{
+    for (size_t pixel = 0; pixel < pixels; pixel++)
+        for (size_t c = 0; c < width; c++)
+            to[pixel * to_stride + c] = c < channels ? from[pixel * from_stride + c] : 0;
+}
+
 static void pack(void *argument, size_t item, size_t worker)
 {
     (void)worker;
@@ -181,14 +192,16 @@ static void pack(void *argument, size_t item, size_t worker)
     for (size_t block = 0; block < s->shape->blocks; block++) {
         mio__real *x = s->y + slab_start(s, p.group, block);
         const size_t channels = block_channels(s->shape, block);
-        if (p.real < lanes || channels < width)
-            memset(x + p.first * lanes * width, 0, (p.last - p.first) * lanes * width * sizeof *x);
-        for (size_t lane = 0; lane < p.real; lane++)
-            for (size_t pixel = p.first; pixel < p.last; pixel++) {
-                const float *from = s->rows_in + row_start(s, p.group, lane) + pixel * s->shape->channels + block * width;
-                for (size_t c = 0; c < channels; c++)
-                    x[(pixel * lanes + lane) * width + c] = from[c];
-            }
+        for (size_t lane = 0; lane < p.real; lane++) {
+            const float *from = s->rows_in + row_start(s, p.group, lane) + p.first * s->shape->channels + block * width;
+            mio__real *to = x + (p.first * lanes + lane) * width;
+            if (channels == 3 && width == 4)
+                pack_image(p.last - p.first, 3, 4, 3, lanes * 4, from, to);
+            else
+                pack_image(p.last - p.first, channels, width, s->shape->channels, lanes * width, from, to);
+        }
+        for (size_t pixel = p.first; pixel < p.last && p.real < lanes; pixel++)
+            memset(x + (pixel * lanes + p.real) * width, 0, (lanes - p.real) * width * sizeof *x);
     }
 }
 

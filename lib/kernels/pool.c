@@ -30,6 +30,13 @@ static span window(const max_pool *s, size_t output, size_t extent)
                   end < s->padding ? 0 : end - s->padding < extent ? end - s->padding : extent};
 }
 
+/* The window without its padding. */
+static mio__pool_window clip(const max_pool *s, span rows, span columns)
+{
+    return (mio__pool_window){rows.last - rows.first, columns.last - columns.first, s->input->width * s->pixel,
+                              s->pixel};
+}
+
 /* Rows first .. last - 1 of an item's band. */
 static span band_rows(const max_pool *s, size_t item, size_t height)
 {
@@ -56,15 +63,9 @@ static void forward_band(void *argument, size_t item, size_t worker)
     for (size_t row = band.first; row < band.last; row++)
         for (size_t column = 0; column < s->output->width; column++) {
             const span rows = window(s, row, s->input->height), columns = window(s, column, s->input->width);
-            mio__real *to = y + (row * s->output->width + column) * s->pixel;
-            for (size_t r = rows.first; r < rows.last; r++)
-                for (size_t c = columns.first; c < columns.last; c++) {
-                    const mio__real *from = x + (r * s->input->width + c) * s->pixel;
-                    if (r == rows.first && c == columns.first)
-                        memcpy(to, from, s->pixel * sizeof *to);
-                    else
-                        s->kernels->maximum(s->pixel, from, to);
-                }
+            const mio__pool_window w = clip(s, rows, columns);
+            s->kernels->maximum(s->pixel, &w, x + (rows.first * s->input->width + columns.first) * s->pixel,
+                                y + (row * s->output->width + column) * s->pixel);
         }
 }
 
@@ -82,16 +83,14 @@ void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shap
 static void backward_window(const max_pool *s, span rows, span columns, span band, const mio__real *x,
                             const mio__real *dy, mio__real *dx)
 {
-    mio__real best[PIXEL_LIMIT], winner[PIXEL_LIMIT];
-    for (size_t r = rows.first; r < rows.last; r++)
-        for (size_t c = columns.first; c < columns.last; c++)
-            s->kernels->contest(s->pixel, r == rows.first && c == columns.first,
-                                (mio__real)((r - rows.first) * s->kernel + c - columns.first),
-                                x + (r * s->input->width + c) * s->pixel, best, winner);
-    for (size_t r = rows.first; r < rows.last; r++)
-        for (size_t c = columns.first; c < columns.last && r >= band.first && r < band.last; c++)
-            s->kernels->award(s->pixel, (mio__real)((r - rows.first) * s->kernel + c - columns.first), winner, dy,
-                              dx + (r * s->input->width + c) * s->pixel);
+    mio__real winner[PIXEL_LIMIT];
+    const mio__pool_window w = clip(s, rows, columns);
+    const size_t start = (rows.first * s->input->width + columns.first) * s->pixel;
+    s->kernels->winner(s->pixel, &w, x + start, winner);
+    for (size_t r = 0; r < w.rows; r++)
+        for (size_t c = 0; c < w.columns && rows.first + r >= band.first && rows.first + r < band.last; c++)
+            s->kernels->award(s->pixel, (mio__real)(r * w.columns + c), winner, dy,
+                              dx + start + r * w.row_stride + c * w.column_stride);
 }
 
 /* Bands are of input rows here: windows that reach into two bands are judged twice, and no two items write one row. */
@@ -135,6 +134,7 @@ typedef struct average_pool {
     const mio__real *from;
     mio__real *to;
     int accumulate;
+    const mio__pool_kernels *kernels;
 } average_pool;
 
 static void average_forward(void *argument, size_t slab, size_t worker)
@@ -144,8 +144,7 @@ static void average_forward(void *argument, size_t slab, size_t worker)
     const mio__real *x = s->from + slab * s->pixels * s->pixel;
     double sums[PIXEL_LIMIT] = {0};
     for (size_t p = 0; p < s->pixels; p++)
-        for (size_t i = 0; i < s->pixel; i++)
-            sums[i] += (double)x[p * s->pixel + i];
+        s->kernels->sum(s->pixel, x + p * s->pixel, sums);
     for (size_t i = 0; i < s->pixel; i++)
         s->to[slab * s->pixel + i] = (mio__real)(sums[i] / (double)s->pixels);
 }
@@ -165,13 +164,15 @@ static void average_backward(void *argument, size_t slab, size_t worker)
 void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input,
                                const mio__images *images, const mio__real *x, mio__real *y)
 {
-    average_pool s = {input->height * input->width, images->lanes * input->block, x, y, 0};
+    average_pool s = {input->height * input->width, images->lanes * input->block, x, y, 0,
+                      MIO__PICK(mio__pool_loops)};
     mio__parallel(context, workers, images->views * images->groups * input->blocks, average_forward, &s);
 }
 
 void mio__average_pool_backward(mio_context *context, size_t workers, const mio__shape *input,
                                 const mio__images *images, const mio__real *dy, mio__real *dx, int accumulate)
 {
-    average_pool s = {input->height * input->width, images->lanes * input->block, dy, dx, accumulate};
+    average_pool s = {input->height * input->width, images->lanes * input->block, dy, dx, accumulate,
+                      NULL};
     mio__parallel(context, workers, images->views * images->groups * input->blocks, average_backward, &s);
 }

@@ -1,35 +1,86 @@
 #include "kernels/pool_vector.h"
 
-/* The arrays are disjoint. Plain loops: the compiler makes vectors of them for each instruction set. */
+#include "kernels/vector.h"
 
-static void maximum(size_t count, const mio__real *restrict x, mio__real *restrict y)
+enum { WIDTH = MIO__VECTOR_WIDTH };
+
+/* The arrays are disjoint. A pixel has 2^k x block values: whole registers, or fewer values than one register has. */
+
+static inline __attribute__((always_inline)) mio__vector blend(mio__mask mask, mio__vector yes, mio__vector no)
 {
-    for (size_t i = 0; i < count; i++)
-        y[i] = x[i] > y[i] || x[i] != x[i] ? x[i] : y[i];
+    return (mio__vector)((mask & (mio__mask)yes) | (~mask & (mio__mask)no));
 }
 
-static void contest(size_t count, int first, mio__real tap, const mio__real *restrict x, mio__real *restrict best,
-                    mio__real *restrict winner)
+/* Both results of a window for one register of values. */
+static inline __attribute__((always_inline)) void judge(const mio__pool_window *window, const mio__real *x,
+                                                        mio__vector *maximum, mio__vector *winner)
 {
-    if (first) {
-        for (size_t i = 0; i < count; i++) {
-            best[i] = x[i];
-            winner[i] = tap;
+    mio__vector best = mio__load(x), first = {0}, pixel = {0};
+    for (size_t row = 0; row < window->rows; row++)
+        for (size_t column = 0; column < window->columns; column++) {
+            const mio__vector value = mio__load(x + row * window->row_stride + column * window->column_stride);
+            const mio__mask wins = (value > best) | (value != value);
+            best = blend(wins, value, best);
+            first = blend(wins, pixel, first);
+            pixel += 1;
         }
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const int wins = x[i] > best[i] || x[i] != x[i];
-        best[i] = wins ? x[i] : best[i];
-        winner[i] = wins ? tap : winner[i];
-    }
+    *maximum = best;
+    *winner = first;
 }
 
-static void award(size_t count, mio__real tap, const mio__real *restrict winner, const mio__real *restrict dy,
-                  mio__real *restrict dx)
+static void judge_one(const mio__pool_window *window, const mio__real *x, mio__real *maximum, mio__real *winner)
+{
+    *maximum = *x;
+    *winner = 0;
+    for (size_t row = 0; row < window->rows; row++)
+        for (size_t column = 0; column < window->columns; column++) {
+            const mio__real value = x[row * window->row_stride + column * window->column_stride];
+            if (value > *maximum || value != value) {
+                *maximum = value;
+                *winner = (mio__real)(row * window->columns + column);
+            }
+        }
+}
+
+static void maximum(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *y)
+{
+    size_t i = 0;
+    mio__vector best, first;
+    mio__real pixel;
+    for (; i + WIDTH <= count; i += WIDTH) {
+        judge(window, x + i, &best, &first);
+        mio__store(y + i, best);
+    }
+    for (; i < count; i++)
+        judge_one(window, x + i, y + i, &pixel);
+}
+
+static void winner(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *winners)
+{
+    size_t i = 0;
+    mio__vector best, first;
+    mio__real value;
+    for (; i + WIDTH <= count; i += WIDTH) {
+        judge(window, x + i, &best, &first);
+        mio__store(winners + i, first);
+    }
+    for (; i < count; i++)
+        judge_one(window, x + i, &value, winners + i);
+}
+
+static void award(size_t count, mio__real pixel, const mio__real *winners, const mio__real *dy, mio__real *dx)
+{
+    size_t i = 0;
+    for (; i + WIDTH <= count; i += WIDTH)
+        mio__store(dx + i, mio__load(dx + i) + mio__select(mio__load(winners + i) == pixel, mio__load(dy + i)));
+    for (; i < count; i++)
+        dx[i] += winners[i] == pixel ? dy[i] : 0;
+}
+
+static void sum(size_t count, const mio__real *restrict x, double *restrict sums)
 {
     for (size_t i = 0; i < count; i++)
-        dx[i] += winner[i] == tap ? dy[i] : 0;
+        sums[i] += (double)x[i];
 }
 
-const mio__pool_kernels MIO__VARIANT(mio__pool_loops) = {maximum, contest, award};
+const mio__pool_kernels MIO__VARIANT(mio__pool_loops) = {maximum, winner, award, sum};

@@ -1,4 +1,4 @@
-/* Inner loops of pool.c over `count` contiguous values, a pixel of one group and channel block. */
+/* Inner loops of pool.c over `count` contiguous values: a pixel of one group and channel block. */
 #ifndef MIO_KERNELS_POOL_VECTOR_H
 #define MIO_KERNELS_POOL_VECTOR_H
 
@@ -7,13 +7,20 @@
 
 #include <stddef.h>
 
+/** The pixels of a window: x is its first, row_stride and column_stride are distances in elements. */
+typedef struct mio__pool_window {
+    size_t rows, columns, row_stride, column_stride;
+} mio__pool_window;
+
 typedef struct mio__pool_kernels {
-    /** y = max(y, x); NaN wins. */
-    void (*maximum)(size_t count, const mio__real *x, mio__real *y);
-    /** Where x beats best (or best is not yet set: first), best = x and winner = tap. */
-    void (*contest)(size_t count, int first, mio__real tap, const mio__real *x, mio__real *best, mio__real *winner);
-    /** dx += dy where winner is tap. */
-    void (*award)(size_t count, mio__real tap, const mio__real *winner, const mio__real *dy, mio__real *dx);
+    /** y = the maximum of the window; NaN wins. */
+    void (*maximum)(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *y);
+    /** winner = number of the window's pixel (row x columns + column) that holds the maximum, the first of equals. */
+    void (*winner)(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *winner);
+    /** dx += dy where winner is pixel. */
+    void (*award)(size_t count, mio__real pixel, const mio__real *winner, const mio__real *dy, mio__real *dx);
+    /** sums += x. */
+    void (*sum)(size_t count, const mio__real *x, double *sums);
 } mio__pool_kernels;
 
 MIO__DECLARE_VARIANTS(mio__pool_kernels, mio__pool_loops);

@@ -1,0 +1,253 @@
+#include "kernels/winograd.h"
+
+/* Columns of one GEMM in a private block and, where its V would leave the cache, in a wide one; of a shared block; transformed
+   weights beyond this many elements stream through the cache, so that all workers share each point's; fewest items that keep
+   workers busy. */
+enum { COLUMNS = 64, WIDE = 192, WIDE_COLUMNS = 32, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
+/* Elements that keep the points of an array off each other's cache sets. */
+enum { SKEW = 48, LINE = 64 / sizeof(mio__real) };
+
+/* ---- tiles ---- */
+
+mio__tiling mio__tiling_make(const mio__conv_geometry *geometry, const mio__shape *tiled, size_t m, size_t padding,
+                             const mio__real *zeros)
+{
+    const mio__winograd_kernels *kernels = MIO__PICK(mio__winograd);
+    mio__tiling tiling = {
+        .m = m, .n = m + 2, .points = (m + 2) * (m + 2), .padding = padding, .lanes = geometry->images.lanes,
+        .groups = geometry->images.views * geometry->images.groups,
+        .rows = (tiled->height + m - 1) / m, .columns = (tiled->width + m - 1) / m,
+        .transforms = m == 4 ? &kernels->four : &kernels->two, .zeros = zeros,
+    };
+    tiling.tiles = tiling.groups * tiling.rows * tiling.columns;
+    return tiling;
+}
+
+size_t mio__point_stride(size_t count)
+{
+    return (count + LINE - 1) / LINE * LINE + SKEW;
+}
+
+void mio__tile_pixels(const mio__tiling *tiling, const mio__shape *shape, const mio__real *tensor, size_t block,
+                      size_t tile, size_t extent, size_t padding, const mio__real *outside, const mio__real **pixels)
+{
+    const size_t group = tile / tiling->columns / tiling->rows, pixel = tiling->lanes * shape->block;
+    const size_t top = tile / tiling->columns % tiling->rows * tiling->m - padding; /* below zero wraps round */
+    const size_t left = tile % tiling->columns * tiling->m - padding;
+    const mio__real *plane = tensor + (group * shape->blocks + block) * shape->height * shape->width * pixel;
+    for (size_t r = 0; r < extent; r++)
+        for (size_t c = 0; c < extent; c++) {
+            const int inside = tile < tiling->tiles && top + r < shape->height && left + c < shape->width;
+            pixels[r * extent + c] = inside ? plane + ((top + r) * shape->width + left + c) * pixel : outside;
+        }
+}
+
+/* ---- the plan ---- */
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t at_least_one(size_t value)
+{
+    return value ? value : 1;
+}
+
+mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,
+                                           const mio__real *zeros)
+{
+    mio__winograd_pass pass = {
+        .source = backward ? geometry->output : geometry->input,
+        .target = backward ? geometry->input : geometry->output,
+    };
+    const size_t padding = backward ? 2 - geometry->padding : geometry->padding;
+    const size_t channels = pass.source.blocks * pass.source.block, lanes = geometry->images.lanes;
+    pass.tiling = mio__tiling_make(geometry, &pass.target, m, padding, zeros);
+    const size_t tiles = pass.tiling.tiles;
+    pass.slots = smaller(at_least_one((channels > WIDE ? WIDE_COLUMNS : COLUMNS) / lanes), tiles);
+    pass.phased = mio__winograd_weight_count(&pass) > SHARED_WEIGHTS || tiles < ITEMS * pass.slots;
+    if (pass.phased) {
+        pass.slots = smaller(at_least_one(COLUMNS / lanes), tiles);
+        pass.chunks = smaller(SHARED_COLUMNS / COLUMNS, (tiles + pass.slots - 1) / pass.slots);
+    } else
+        pass.chunks = 1;
+    const size_t from = pass.source.block, to = pass.target.block, rest = tiles % pass.slots;
+    pass.whole = mio__gemm_make(to, pass.slots * lanes, from, to, from, to, 0, 0, 0);
+    pass.rest = rest ? mio__gemm_make(to, rest * lanes, from, to, from, to, 0, 0, 0) : pass.whole;
+    return pass;
+}
+
+/* ---- work space ---- */
+
+/* Columns of a block of tiles. */
+static size_t block_columns(const mio__winograd_pass *pass)
+{
+    return pass->chunks * pass->slots * pass->tiling.lanes;
+}
+
+/* Elements from point to point of V, the transformed input, [source block][column][channel] at each point. */
+static size_t v_stride(const mio__winograd_pass *pass)
+{
+    return mio__point_stride(pass->source.blocks * block_columns(pass) * pass->source.block);
+}
+
+/* Elements from point to point of the products, [target block][column][channel]; a private block holds one target block. */
+static size_t product_stride(const mio__winograd_pass *pass)
+{
+    return mio__point_stride((pass->phased ? pass->target.blocks : 1) * block_columns(pass) * pass->target.block);
+}
+
+/* A worker's own part of the scratch: two address lists, and a pixel that takes what falls outside the written tensor. */
+static size_t own_size(const mio__winograd_pass *pass)
+{
+    const size_t lists = (2 * pass->source.blocks * sizeof(mio__real *) + 63) / 64 * 64;
+    return lists + (pass->tiling.lanes * pass->target.block * sizeof(mio__real) + 63) / 64 * 64;
+}
+
+static size_t arrays_size(const mio__winograd_pass *pass)
+{
+    return pass->tiling.points * (v_stride(pass) + product_stride(pass)) * sizeof(mio__real);
+}
+
+size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t workers)
+{
+    return workers * own_size(pass) + (pass->phased ? 1 : workers) * arrays_size(pass);
+}
+
+/* ---- the passes ---- */
+
+typedef struct run {
+    const mio__winograd_pass *pass;
+    char *own;       /* of all workers */
+    mio__real *arrays; /* likewise, or shared */
+    const mio__real *weights, *source;
+    mio__real *target;
+    int accumulate;
+    size_t first, tiles; /* phased: the block at hand */
+} run;
+
+/* Transforms one tile of a block of tiles, in one source block. */
+static void transform_input(const run *job, mio__real *v, size_t tile, size_t slot, size_t block)
+{
+    const mio__winograd_pass *pass = job->pass;
+    const mio__tiling *tiling = &pass->tiling;
+    const size_t pixel = tiling->lanes * pass->source.block;
+    const mio__real *pixels[MIO__WINOGRAD_POINTS];
+    mio__tile_pixels(tiling, &pass->source, job->source, block, tile, tiling->n, tiling->padding, tiling->zeros, pixels);
+    tiling->transforms->input(pixels, pixel, v + block * block_columns(pass) * pass->source.block + slot * pixel,
+                              v_stride(pass));
+}
+
+/* Transforms one tile of a block of tiles back, in one target block. products: of that target block. */
+static void transform_output(const run *job, const mio__real *products, size_t tile, size_t slot, size_t block,
+                             mio__real *outside)
+{
+    const mio__winograd_pass *pass = job->pass;
+    const mio__tiling *tiling = &pass->tiling;
+    const size_t pixel = tiling->lanes * pass->target.block;
+    const mio__real *found[MIO__WINOGRAD_POINTS];
+    mio__real *pixels[MIO__WINOGRAD_POINTS];
+    mio__tile_pixels(tiling, &pass->target, job->target, block, tile, tiling->m, 0, outside, found);
+    for (size_t i = 0; i < tiling->m * tiling->m; i++)
+        pixels[i] = (mio__real *)found[i]; /* of the written tensor, whose pixels are writable */
+    tiling->transforms->output(products + slot * pixel, product_stride(pass), pixel, pixels, job->accumulate);
+}
+
+/* The product of one point, one target block and the tiles of one GEMM. */
+static void multiply(const run *job, const mio__real *v, mio__real *products, size_t point, size_t block, size_t chunk,
+                     size_t tiles, const mio__real **lists)
+{
+    const mio__winograd_pass *pass = job->pass;
+    const size_t from = pass->source.block, to = pass->target.block, blocks = pass->source.blocks;
+    const size_t column = chunk * pass->slots * pass->tiling.lanes;
+    const mio__real *weights = job->weights + (point * pass->target.blocks + block) * blocks * from * to;
+    for (size_t i = 0; i < blocks; i++) {
+        lists[i] = weights + i * from * to;
+        lists[blocks + i] = v + point * v_stride(pass) + (i * block_columns(pass) + column) * from;
+    }
+    mio__gemm_run(tiles == pass->slots ? &pass->whole : &pass->rest, lists, lists + blocks,
+                  products + point * product_stride(pass) + column * to, blocks);
+}
+
+/* The worker's lists and its pixel for what falls outside. */
+static const mio__real **own_lists(const run *job, size_t worker)
+{
+    return (const mio__real **)(void *)(job->own + worker * own_size(job->pass));
+}
+
+static mio__real *own_outside(const run *job, size_t worker)
+{
+    const size_t lists = (2 * job->pass->source.blocks * sizeof(mio__real *) + 63) / 64 * 64;
+    return (mio__real *)(void *)(job->own + worker * own_size(job->pass) + lists);
+}
+
+/* Private: one block of tiles from input to output. */
+static void private_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const mio__winograd_pass *pass = job->pass;
+    const size_t first = item * pass->slots, tiles = smaller(pass->slots, pass->tiling.tiles - first);
+    mio__real *v = job->arrays + worker * (arrays_size(pass) / sizeof(mio__real));
+    mio__real *products = v + pass->tiling.points * v_stride(pass);
+    for (size_t block = 0; block < pass->source.blocks; block++)
+        for (size_t slot = 0; slot < tiles; slot++)
+            transform_input(job, v, first + slot, slot, block);
+    for (size_t block = 0; block < pass->target.blocks; block++) {
+        for (size_t point = 0; point < pass->tiling.points; point++)
+            multiply(job, v, products, point, block, 0, tiles, own_lists(job, worker));
+        for (size_t slot = 0; slot < tiles; slot++)
+            transform_output(job, products, first + slot, slot, block, own_outside(job, worker));
+    }
+}
+
+/* Shared, first phase: one tile of one source block. */
+static void input_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const size_t slot = item % job->tiles;
+    (void)worker;
+    transform_input(job, job->arrays, job->first + slot, slot, item / job->tiles);
+}
+
+/* Second phase: one point and one target block, all columns. */
+static void multiply_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const mio__winograd_pass *pass = job->pass;
+    const size_t block = item % pass->target.blocks;
+    mio__real *products = job->arrays + pass->tiling.points * v_stride(pass) +
+                          block * block_columns(pass) * pass->target.block;
+    for (size_t chunk = 0; chunk * pass->slots < job->tiles; chunk++)
+        multiply(job, job->arrays, products, item / pass->target.blocks, block, chunk,
+                 smaller(pass->slots, job->tiles - chunk * pass->slots), own_lists(job, worker));
+}
+
+/* Third phase: one tile of one target block. */
+static void output_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const mio__winograd_pass *pass = job->pass;
+    const size_t slot = item % job->tiles, block = item / job->tiles;
+    const mio__real *products = job->arrays + pass->tiling.points * v_stride(pass) +
+                                block * block_columns(pass) * pass->target.block;
+    transform_output(job, products, job->first + slot, slot, block, own_outside(job, worker));
+}
+
+void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass, size_t workers, void *scratch,
+                            const mio__real *weights, const mio__real *source, mio__real *target, int accumulate)
+{
+    const size_t tiles = pass->tiling.tiles;
+    run job = {pass, scratch, (mio__real *)(void *)((char *)scratch + workers * own_size(pass)), weights, source, target,
+               accumulate, 0, 0};
+    if (!pass->phased) {
+        mio__parallel(context, workers, (tiles + pass->slots - 1) / pass->slots, private_item, &job);
+        return;
+    }
+    for (; job.first < tiles; job.first += job.tiles) {
+        job.tiles = smaller(pass->chunks * pass->slots, tiles - job.first);
+        mio__parallel(context, workers, pass->source.blocks * job.tiles, input_item, &job);
+        mio__parallel(context, workers, pass->tiling.points * pass->target.blocks, multiply_item, &job);
+        mio__parallel(context, workers, pass->target.blocks * job.tiles, output_item, &job);
+    }
+}

@@ -1,0 +1,267 @@
+#include "kernels/winograd.h"
+
+#include "kernels/conv_direct.h"
+
+/* Columns of a private and of a shared block, and of one GEMM at most; dU beyond this many elements is shared; pieces to aim
+   at; channels of a tap's matrix that are transposed at a time. */
+enum { PRIVATE_COLUMNS = 128, SHARED_COLUMNS = 256, GEMM_COLUMNS = 64, SHARED_WEIGHTS = 36 * 150 * 150, PIECES = 16 };
+enum { STRIP = 16, TAPS = 9 };
+
+/* ---- the transformed weights ---- */
+
+size_t mio__winograd_weight_count(const mio__winograd_pass *pass)
+{
+    return pass->tiling.points * pass->target.blocks * pass->target.block * pass->source.blocks * pass->source.block;
+}
+
+typedef struct preparation {
+    const mio__winograd_pass *pass;
+    const mio__real *weights;
+    mio__real *transformed;
+} preparation;
+
+/* One pair of blocks, forward: the weights as they are. */
+static void prepare_forward(void *argument, size_t item, size_t worker)
+{
+    const preparation *job = argument;
+    const size_t tile = job->pass->source.block * job->pass->target.block;
+    const size_t stride = job->pass->target.blocks * job->pass->source.blocks * tile;
+    (void)worker;
+    job->pass->tiling.transforms->weights(job->weights + item * TAPS * tile, (ptrdiff_t)tile, tile,
+                                          job->transformed + item * tile, stride);
+}
+
+/* One pair of blocks, backward: every tap transposed, and the taps in reverse, which rotates them by half a turn. */
+static void prepare_backward(void *argument, size_t item, size_t worker)
+{
+    const preparation *job = argument;
+    const size_t from = job->pass->source.block, to = job->pass->target.block, tile = from * to; /* of dy, of dx */
+    const size_t blocks = job->pass->target.blocks, out = item / blocks, in = item % blocks;
+    const size_t stride = blocks * job->pass->source.blocks * tile;
+    const mio__real *weights = job->weights + item * TAPS * tile; /* [tap][channel of dx][channel of dy] */
+    mio__real *transformed = job->transformed + (in * job->pass->source.blocks + out) * tile;
+    (void)worker;
+    for (size_t k = 0; k < from; k += STRIP)
+        for (size_t c = 0; c < to; c += STRIP) {
+            mio__real strip[TAPS][STRIP][STRIP];
+            for (size_t tap = 0; tap < TAPS; tap++)
+                for (size_t i = 0; i < STRIP; i++)
+                    for (size_t j = 0; j < STRIP; j++)
+                        strip[tap][j][i] = weights[tap * tile + (c + i) * from + k + j];
+            for (size_t j = 0; j < STRIP; j++)
+                job->pass->tiling.transforms->weights(strip[TAPS - 1][j], -STRIP * STRIP, STRIP,
+                                                      transformed + (k + j) * to + c, stride);
+        }
+}
+
+void mio__winograd_prepare(mio_context *context, const mio__winograd_pass *pass, int backward, size_t workers,
+                           const mio__real *weights, mio__real *transformed)
+{
+    preparation job = {pass, weights, transformed};
+    mio__parallel(context, workers, pass->source.blocks * pass->target.blocks,
+                  backward ? prepare_backward : prepare_forward, &job);
+}
+
+/* ---- the plan of the weight gradient ---- */
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t pair_count(const mio__winograd_gradient *plan)
+{
+    return plan->input.blocks * plan->output.blocks;
+}
+
+static size_t tile_size(const mio__winograd_gradient *plan)
+{
+    return plan->input.block * plan->output.block;
+}
+
+mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const mio__real *zeros)
+{
+    mio__winograd_gradient plan = {
+        .input = geometry->input, .output = geometry->output,
+        .tiling = mio__tiling_make(geometry, &geometry->output, m, geometry->padding, zeros),
+    };
+    const size_t lanes = plan.tiling.lanes, tiles = plan.tiling.tiles;
+    const size_t weights = plan.tiling.points * pair_count(&plan) * tile_size(&plan);
+    plan.slots = smaller(GEMM_COLUMNS / lanes, tiles);
+    const size_t gemms = (tiles + plan.slots - 1) / plan.slots;
+    plan.chunks = smaller(PRIVATE_COLUMNS / GEMM_COLUMNS, gemms);
+    plan.blocks = (gemms + plan.chunks - 1) / plan.chunks;
+    if (weights > SHARED_WEIGHTS || plan.blocks < PIECES / 2) {
+        plan.chunks = smaller(SHARED_COLUMNS / GEMM_COLUMNS, gemms);
+        plan.blocks = (gemms + plan.chunks - 1) / plan.chunks;
+    } else
+        for (plan.pieces = 1; plan.pieces < PIECES && plan.pieces * 2 <= plan.blocks;)
+            plan.pieces *= 2;
+    const size_t from = plan.input.block, to = plan.output.block, k = plan.slots * lanes;
+    plan.first = mio__gemm_make(to, from, k, to, from, to, 0, 1, 0);
+    plan.next = mio__gemm_make(to, from, k, to, from, to, 0, 1, 1);
+    return plan;
+}
+
+/* ---- work space: V, the transformed dy and dU, of each worker or shared; then the pieces ---- */
+
+static size_t block_columns(const mio__winograd_gradient *plan)
+{
+    return plan->chunks * plan->slots * plan->tiling.lanes;
+}
+
+static size_t x_stride(const mio__winograd_gradient *plan)
+{
+    return mio__point_stride(plan->input.blocks * plan->input.block * block_columns(plan));
+}
+
+static size_t y_stride(const mio__winograd_gradient *plan)
+{
+    return mio__point_stride(plan->output.blocks * plan->output.block * block_columns(plan));
+}
+
+static size_t u_stride(const mio__winograd_gradient *plan)
+{
+    return mio__point_stride(pair_count(plan) * tile_size(plan));
+}
+
+static size_t array_count(const mio__winograd_gradient *plan)
+{
+    return plan->tiling.points * (x_stride(plan) + y_stride(plan) + u_stride(plan));
+}
+
+static size_t weight_count(const mio__winograd_gradient *plan)
+{
+    return TAPS * pair_count(plan) * tile_size(plan);
+}
+
+size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, size_t workers)
+{
+    const size_t arrays = plan->pieces ? workers * array_count(plan) : array_count(plan);
+    return (arrays + (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) * sizeof(mio__real);
+}
+
+/* ---- the weight gradient ---- */
+
+typedef struct run {
+    const mio__winograd_gradient *plan;
+    const mio__real *x, *dy;
+    mio__real *arrays, *sums;
+    size_t block; /* phased: the block at hand */
+} run;
+
+/* Transforms tile `slot` of a block of tiles in one channel block, of the input where that is below its number, else of dy. */
+static void transform(const run *job, mio__real *arrays, size_t tile, size_t slot, size_t channel_block)
+{
+    const mio__winograd_gradient *plan = job->plan;
+    const mio__tiling *tiling = &plan->tiling;
+    const mio__real *pixels[MIO__WINOGRAD_POINTS];
+    if (channel_block < plan->input.blocks) {
+        const size_t pixel = tiling->lanes * plan->input.block;
+        mio__tile_pixels(tiling, &plan->input, job->x, channel_block, tile, tiling->n, tiling->padding, tiling->zeros,
+                         pixels);
+        tiling->transforms->input(pixels, pixel,
+                                  arrays + channel_block * block_columns(plan) * plan->input.block + slot * pixel,
+                                  x_stride(plan));
+        return;
+    }
+    const size_t block = channel_block - plan->input.blocks, pixel = tiling->lanes * plan->output.block;
+    mio__tile_pixels(tiling, &plan->output, job->dy, block, tile, tiling->m, 0, tiling->zeros, pixels);
+    tiling->transforms->gradient(pixels, pixel,
+                                 arrays + tiling->points * x_stride(plan) +
+                                     block * block_columns(plan) * plan->output.block + slot * pixel,
+                                 y_stride(plan));
+}
+
+/* The product of one point and one pair of blocks over a block of tiles, added to dU unless that is fresh. */
+static void multiply(const run *job, mio__real *arrays, size_t point, size_t pair, int fresh)
+{
+    const mio__winograd_gradient *plan = job->plan;
+    const size_t columns = block_columns(plan), from = plan->input.block, to = plan->output.block;
+    const mio__real *v = arrays + point * x_stride(plan) + pair % plan->input.blocks * columns * from;
+    const mio__real *dy = arrays + plan->tiling.points * x_stride(plan) + point * y_stride(plan) +
+                          pair / plan->input.blocks * columns * to;
+    mio__real *u = arrays + plan->tiling.points * (x_stride(plan) + y_stride(plan)) + point * u_stride(plan);
+    const mio__real *a[SHARED_COLUMNS / GEMM_COLUMNS], *b[SHARED_COLUMNS / GEMM_COLUMNS];
+    for (size_t i = 0; i < plan->chunks; i++) {
+        a[i] = dy + i * plan->slots * plan->tiling.lanes * to;
+        b[i] = v + i * plan->slots * plan->tiling.lanes * from;
+    }
+    mio__gemm_run(fresh ? &plan->first : &plan->next, a, b, u + pair * tile_size(plan), plan->chunks);
+}
+
+/* dU of one pair of blocks back to taps. */
+static void transform_back(const run *job, const mio__real *arrays, size_t pair, mio__real *dw)
+{
+    const mio__winograd_gradient *plan = job->plan;
+    const size_t tile = tile_size(plan);
+    const mio__real *u = arrays + plan->tiling.points * (x_stride(plan) + y_stride(plan));
+    plan->tiling.transforms->weights_gradient(u + pair * tile, u_stride(plan), tile, dw + pair * TAPS * tile, tile);
+}
+
+/* Private: one piece. */
+static void piece_item(void *argument, size_t piece, size_t worker)
+{
+    const run *job = argument;
+    const mio__winograd_gradient *plan = job->plan;
+    mio__real *arrays = job->arrays + worker * array_count(plan);
+    const size_t begin = piece * plan->blocks / plan->pieces, end = (piece + 1) * plan->blocks / plan->pieces;
+    const size_t slots = plan->chunks * plan->slots, pairs = pair_count(plan);
+    for (size_t block = begin; block < end; block++) {
+        for (size_t i = 0; i < plan->input.blocks + plan->output.blocks; i++)
+            for (size_t slot = 0; slot < slots; slot++)
+                transform(job, arrays, block * slots + slot, slot, i);
+        for (size_t i = 0; i < plan->tiling.points * pairs; i++)
+            multiply(job, arrays, i / pairs, i % pairs, block == begin);
+    }
+    for (size_t pair = 0; pair < pairs; pair++)
+        transform_back(job, arrays, pair, job->sums + piece * weight_count(plan));
+}
+
+/* Shared, first phase: one tile of one channel block. */
+static void transform_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const size_t slots = job->plan->chunks * job->plan->slots, slot = item % slots;
+    (void)worker;
+    transform(job, job->arrays, job->block * slots + slot, slot, item / slots);
+}
+
+/* Second phase: one point and output block, all input blocks. */
+static void multiply_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    const mio__winograd_gradient *plan = job->plan;
+    const size_t out = item % plan->output.blocks;
+    (void)worker;
+    for (size_t in = 0; in < plan->input.blocks; in++)
+        multiply(job, job->arrays, item / plan->output.blocks, out * plan->input.blocks + in, job->block == 0);
+}
+
+/* Last phase: one pair of blocks. */
+static void back_item(void *argument, size_t item, size_t worker)
+{
+    const run *job = argument;
+    (void)worker;
+    transform_back(job, job->arrays, item, job->sums);
+}
+
+void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradient *plan, size_t workers, void *scratch,
+                                const mio__real *x, const mio__real *dy, mio__real *dw)
+{
+    run job = {plan, x, dy, scratch, dw, 0};
+    if (plan->pieces) {
+        mio__real *partial = job.arrays + workers * array_count(plan);
+        job.sums = plan->pieces > 1 ? partial : dw;
+        mio__parallel(context, workers, plan->pieces, piece_item, &job);
+        if (plan->pieces > 1)
+            mio__sum_pieces(context, workers, plan->pieces, weight_count(plan), partial, dw);
+        return;
+    }
+    for (; job.block < plan->blocks; job.block++) {
+        mio__parallel(context, workers,
+                      (plan->input.blocks + plan->output.blocks) * plan->chunks * plan->slots, transform_item, &job);
+        mio__parallel(context, workers, plan->tiling.points * plan->output.blocks, multiply_item, &job);
+    }
+    mio__parallel(context, workers, pair_count(plan), back_item, &job);
+}

@@ -166,7 +166,7 @@ static mio_status decode_waiting(gathering *work)
 static mio_status gather_folder(gathering *work)
 {
     mio_status status = mio__scan_folder(&work->names, work->root, work->by_class);
-    if (status || !work->names.count)
+    if (status || !work->names.count || (status = mio__names_sort(&work->names, NULL)))
         return status;
     work->entries = mio__alloc_zeroed(work->context, work->names.count, sizeof *work->entries);
     return work->entries ? decode_waiting(work) : MIO_ERROR_MEMORY;
@@ -209,29 +209,56 @@ static mio_status hold_member(gathering *work, mio__stream *stream, const mio__t
     return MIO_OK;
 }
 
+/* Puts names and entries, which came in the archive's order, in the order of the names. */
+static mio_status sort_members(gathering *work)
+{
+    const size_t count = work->names.count;
+    size_t *order = mio__alloc(work->context, count * sizeof *order);
+    entry *sorted = mio__alloc(work->context, count * sizeof *sorted);
+    mio_status status = order && sorted ? mio__names_sort(&work->names, order) : MIO_ERROR_MEMORY;
+    for (size_t i = 0; i < count && !status; i++) {
+        sorted[i] = work->entries[order[i]];
+        if (i && !strcmp(mio__names_at(&work->names, i), mio__names_at(&work->names, i - 1)))
+            status = mio__fail(MIO_ERROR_FORMAT, "'%s' holds the member '%s' twice", work->source->path,
+                               mio__names_at(&work->names, i));
+    }
+    if (!status)
+        memcpy(work->entries, sorted, count * sizeof *sorted);
+    mio__free(work->context, order);
+    mio__free(work->context, sorted);
+    return status;
+}
+
+static mio_status read_members(gathering *work, mio__stream *stream)
+{
+    size_t waiting = 0; /* bytes */
+    for (;;) {
+        mio__tar_member member;
+        mio_status status = mio__tar_next(stream, &member);
+        const char *name = !status && member.name ? name_in_split(work, member.name) : NULL;
+        if (name)
+            status = hold_member(work, stream, &member, name);
+        if (status)
+            return status;
+        waiting += name ? (size_t)member.size : 0;
+        if (member.name && waiting < BATCH_BYTES && work->names.count - work->decoded < BATCH_IMAGES)
+            continue;
+        waiting = 0;
+        status = decode_waiting(work);
+        if (status || !member.name)
+            return status;
+    }
+}
+
 static mio_status gather_tar(gathering *work)
 {
     mio__stream *stream;
     mio_status status = mio__stream_open(work->context, work->source->path, &stream);
     if (status)
         return status;
-    size_t waiting = 0; /* bytes */
-    for (;;) {
-        mio__tar_member member;
-        if ((status = mio__tar_next(stream, &member)))
-            break;
-        const char *name = member.name ? name_in_split(work, member.name) : NULL;
-        if (name && (status = hold_member(work, stream, &member, name)))
-            break;
-        waiting += name ? (size_t)member.size : 0;
-        if (!member.name || waiting >= BATCH_BYTES || work->names.count - work->decoded >= BATCH_IMAGES) {
-            waiting = 0;
-            if ((status = decode_waiting(work)) || !member.name)
-                break;
-        }
-    }
+    status = read_members(work, stream);
     mio__stream_close(stream);
-    return status;
+    return status || !work->names.count ? status : sort_members(work);
 }
 
 /* ---- the dataset ---- */
@@ -268,7 +295,7 @@ static int same_class(const char *a, const char *b)
 }
 
 /* Labels from the sorted names, whose first component is the class. */
-static mio_status label(gathering *work, const size_t *order)
+static mio_status label(gathering *work)
 {
     mio_dataset *dataset = work->dataset;
     dataset->labels = mio__alloc(work->context, dataset->count * sizeof *dataset->labels);
@@ -278,8 +305,8 @@ static mio_status label(gathering *work, const size_t *order)
     size_t used = 0, capacity = 0, classes = 0;
     mio_status status = MIO_OK;
     for (size_t i = 0; i < dataset->count && !status; i++) {
-        const char *name = mio__names_at(&work->names, order[i]);
-        if (!i || !same_class(name, mio__names_at(&work->names, order[i - 1]))) {
+        const char *name = mio__names_at(&work->names, i);
+        if (!i || !same_class(name, mio__names_at(&work->names, i - 1))) {
             const size_t length = strcspn(name, "/");
             status = mio__grow(work->context, (void **)&text, &capacity, used, used + length + 1, 1);
             if (status)
@@ -297,30 +324,19 @@ static mio_status label(gathering *work, const size_t *order)
     return status;
 }
 
+/* The dataset from decoded entries in order. */
 static mio_status arrange(gathering *work)
 {
     const size_t count = work->names.count;
     mio_dataset *dataset = work->dataset;
-    size_t *order = mio__alloc(work->context, count * sizeof *order);
-    if (!order)
-        return MIO_ERROR_MEMORY;
-    mio_status status = mio__names_sort(&work->names, order);
-    if (!status)
-        status = give_same_channels(work);
+    const mio_status status = give_same_channels(work);
     dataset->places = status ? NULL : mio__alloc(work->context, count * sizeof *dataset->places);
-    if (!status && !dataset->places)
-        status = MIO_ERROR_MEMORY;
-    for (size_t i = 0; i < count && !status; i++) {
-        dataset->places[i] = work->entries[order[i]].place;
-        const char *name = mio__names_at(&work->names, order[i]);
-        if (i && !strcmp(name, mio__names_at(&work->names, order[i - 1])))
-            status = mio__fail(MIO_ERROR_FORMAT, "'%s' holds the member '%s' twice", work->source->path, name);
-    }
+    if (!dataset->places)
+        return MIO_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        dataset->places[i] = work->entries[i].place;
     dataset->count = count;
-    if (!status && work->by_class)
-        status = label(work, order);
-    mio__free(work->context, order);
-    return status;
+    return work->by_class ? label(work) : MIO_OK;
 }
 
 static mio_status refuse_empty(const gathering *work)

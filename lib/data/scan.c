@@ -55,12 +55,10 @@ static void merge(const mio__names *names, const size_t *order, size_t *merged, 
     }
 }
 
-mio_status mio__names_sort(const mio__names *names, size_t *order)
+/* Merge sort; scratch holds as many as order. */
+static void sort(const mio__names *names, size_t *order, size_t *scratch)
 {
     const size_t count = names->count;
-    size_t *scratch = mio__alloc(names->context, count * sizeof *scratch);
-    if (!scratch)
-        return MIO_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++)
         order[i] = i;
     for (size_t run = 1; run < count; run *= 2) {
@@ -71,8 +69,25 @@ mio_status mio__names_sort(const mio__names *names, size_t *order)
         }
         memcpy(order, scratch, count * sizeof *order);
     }
+}
+
+mio_status mio__names_sort(mio__names *names, size_t *order)
+{
+    const size_t count = names->count;
+    size_t *places = mio__alloc(names->context, count * sizeof *places);
+    size_t *scratch = mio__alloc(names->context, count * sizeof *scratch);
+    if (places && scratch) {
+        sort(names, places, scratch);
+        for (size_t i = 0; i < count; i++)
+            scratch[i] = names->starts[places[i]];
+        memcpy(names->starts, scratch, count * sizeof *scratch);
+        if (order)
+            memcpy(order, places, count * sizeof *order);
+    }
+    const mio_status status = places && scratch ? MIO_OK : MIO_ERROR_MEMORY;
+    mio__free(names->context, places);
     mio__free(names->context, scratch);
-    return MIO_OK;
+    return status;
 }
 
 /* ---- folders ---- */

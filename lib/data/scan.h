@@ -21,10 +21,10 @@ static inline const char *mio__names_at(const mio__names *names, size_t index)
     return names->text + names->starts[index];
 }
 /**
- * Fills order[0..count) with the names' indices in their order: bytes compared, a slash before all else, so that what
- * lies in one folder stays together. Errors: MIO_ERROR_MEMORY.
+ * Sorts the names: bytes compared, a slash before all else, so that what lies in one folder stays together. order: count
+ * places, order[i] becomes the place that name i had before; or NULL. Errors: MIO_ERROR_MEMORY.
  */
-mio_status mio__names_sort(const mio__names *names, size_t *order);
+mio_status mio__names_sort(mio__names *names, size_t *order);
 
 /**
  * Adds every image file below folder, by its path from there, in no order. by_class: files right in the folder are passed

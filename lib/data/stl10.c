@@ -91,11 +91,11 @@ static mio_status read_file(void *argument, size_t file, mio__stream *stream)
     }
 }
 
-static mio_status take_labels(const mio__source *source, stl10 *work)
+static mio_status take_labels(const mio__source *source, const char *file, stl10 *work)
 {
     if (work->label_count != work->dataset->count)
-        return mio__fail(MIO_ERROR_FORMAT, "'%s': %zu labels for %zu images of split '%s'", source->path,
-                         work->label_count, work->dataset->count, source->split);
+        return mio__fail(MIO_ERROR_FORMAT, "'%s', %s, offset %zu: %zu labels for %zu images", source->path, file,
+                         work->label_count, work->label_count, work->dataset->count);
     for (size_t i = 0; i < work->label_count; i++)
         work->dataset->labels[i] = work->labels[i] - 1;
     return MIO_OK;
@@ -193,7 +193,7 @@ mio_status mio__read_stl10(const mio__source *source, mio_dataset *dataset)
                                        [FILE_FOLDS] = {fold >= 0 ? "fold_indices.txt" : NULL, 0}};
     mio_status status = mio__bundle_visit(source, "stl10_binary", 4, files, read_file, &work);
     if (!status && labels)
-        status = take_labels(source, &work);
+        status = take_labels(source, labels, &work);
     if (!status && fold >= 0)
         status = take_fold(source, &work, (size_t)fold);
     mio__free(dataset->context, work.labels);

@@ -5,6 +5,15 @@
 /* Three channels of a pixel and one float beyond, in one register. */
 typedef float quad __attribute__((vector_size(16)));
 
+/* One register of floats, wherever it lies in memory. */
+#if defined(__AVX512F__)
+typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
+#elif defined(__AVX2__)
+typedef float wide __attribute__((vector_size(32), aligned(4), may_alias));
+#else
+typedef float wide __attribute__((vector_size(16), aligned(4), may_alias));
+#endif
+
 static quad load_quad(const float *from)
 {
     quad value;
@@ -163,14 +172,26 @@ static void solarize(size_t count, float *plane, float threshold)
 
 /* ---- filter and output ---- */
 
-static void weigh(size_t count, const float *a, float weight, int first, float *restrict out)
+static void combine(size_t count, size_t terms, const float *const *rows, const float *weights, float *restrict out)
 {
-    if (first)
-        for (size_t i = 0; i < count; i++)
-            out[i] = weight * a[i];
-    else
-        for (size_t i = 0; i < count; i++)
-            out[i] += weight * a[i];
+    enum { WIDE = sizeof(wide) / sizeof(float) };
+    size_t i = 0;
+    for (; i + 2 * WIDE <= count; i += 2 * WIDE) {
+        wide low = {0}, high = {0};
+        for (size_t j = 0; j < terms; j++) {
+            const float *from = rows[j] + i;
+            low += *(const wide *)from * weights[j];
+            high += *(const wide *)(from + WIDE) * weights[j];
+        }
+        *(wide *)(out + i) = low;
+        *(wide *)(out + i + WIDE) = high;
+    }
+    for (; i < count; i++) {
+        float total = 0;
+        for (size_t j = 0; j < terms; j++)
+            total += rows[j][i] * weights[j];
+        out[i] = total;
+    }
 }
 
 static void join(size_t count, size_t channels, const float *planes, size_t stride, const float *scales,
@@ -194,5 +215,5 @@ static void join(size_t count, size_t channels, const float *planes, size_t stri
 }
 
 const mio__augment_kernels MIO__VARIANT(mio__augment_kernels) = {
-    mix_bytes, add_bytes, gather, gather_span, split, scale, blend, luma, sum, hue, solarize, weigh, join,
+    mix_bytes, add_bytes, gather, gather_span, split, scale, blend, luma, sum, hue, solarize, combine, join,
 };

@@ -51,8 +51,8 @@ typedef struct mio__augment_kernels {
 
     /* ---- filter and output ---- */
 
-    /** out = weight a (first) or out += weight a. */
-    void (*weigh)(size_t count, const float *a, float weight, int first, float *out);
+    /** out = the sum over j < terms of weights[j] rows[j]; the rows may overlap each other. */
+    void (*combine)(size_t count, size_t terms, const float *const *rows, const float *weights, float *out);
     /** out[i x channels + c] = planes[c x stride + i] scale[c] + shift[c]. */
     void (*join)(size_t count, size_t channels, const float *planes, size_t stride, const float *scale,
                  const float *shift, float *out);

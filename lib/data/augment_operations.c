@@ -1,6 +1,7 @@
 #include "data/augment_operations.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Takes bytes from a scratch of which `used` bytes are gone; every piece is aligned to 64. */
 static void *carve(char *scratch, size_t *used, size_t bytes)
@@ -14,7 +15,8 @@ size_t mio__picture_lay_out(mio__picture *picture, size_t channels, size_t heigh
                             size_t blur_limit, void *scratch)
 {
     size_t used = 0;
-    const size_t stride = (height * width + 15) / 16 * 16;
+    /* Planes a multiple of 4096 bytes apart would contend for the same lines of the cache. */
+    const size_t stride = (height * width + 15) / 16 * 16 + 80;
     picture->kernels = MIO__PICK(mio__augment_kernels);
     picture->channels = channels;
     picture->height = height;
@@ -24,6 +26,7 @@ size_t mio__picture_lay_out(mio__picture *picture, size_t channels, size_t heigh
     picture->spare = carve(scratch, &used, stride * sizeof(float));
     picture->line = carve(scratch, &used, (width + blur_limit) * sizeof(float));
     picture->weights = carve(scratch, &used, blur_limit * sizeof(float));
+    picture->rows = carve(scratch, &used, blur_limit * sizeof *picture->rows);
     picture->row = carve(scratch, &used, (source_width * channels + 3) * sizeof(float));
     picture->narrow = carve(scratch, &used, (width * channels + 3) * sizeof(float));
     picture->taps = carve(scratch, &used, width * sizeof(mio__tap));
@@ -88,7 +91,7 @@ void mio__picture_grey(mio__picture *picture)
 {
     const float *grey = grey_plane(picture);
     for (size_t c = 0; c < picture->channels; c++)
-        picture->kernels->weigh(pixel_count(picture), grey, 1, 1, plane(picture, c));
+        memcpy(plane(picture, c), grey, pixel_count(picture) * sizeof(float));
 }
 
 void mio__picture_solarize(mio__picture *picture, float threshold)
@@ -128,42 +131,43 @@ static size_t mirror(size_t place, ptrdiff_t step, size_t size)
     return (size_t)(at < (ptrdiff_t)size ? at : period - at);
 }
 
-/* spare = the plane filtered along its columns. */
-static void blur_columns(mio__picture *picture, const float *from, const float *middle, size_t radius)
+/* spare = the plane filtered along its columns by 2 x radius + 1 weights. */
+static void blur_columns(mio__picture *picture, const float *from, const float *weights, size_t radius)
 {
-    const ptrdiff_t reach = (ptrdiff_t)radius;
-    for (size_t y = 0; y < picture->height; y++)
-        for (ptrdiff_t j = -reach; j <= reach; j++)
-            picture->kernels->weigh(picture->width, from + mirror(y, j, picture->height) * picture->width, middle[j],
-                                    j == -reach, picture->spare + y * picture->width);
+    const size_t terms = 2 * radius + 1;
+    for (size_t y = 0; y < picture->height; y++) {
+        for (size_t j = 0; j < terms; j++)
+            picture->rows[j] = from + mirror(y, (ptrdiff_t)j - (ptrdiff_t)radius, picture->height) * picture->width;
+        picture->kernels->combine(picture->width, terms, picture->rows, weights,
+                                  picture->spare + y * picture->width);
+    }
 }
 
 /* The plane = spare filtered along its rows. */
-static void blur_rows(mio__picture *picture, const float *middle, size_t radius, float *to)
+static void blur_rows(mio__picture *picture, const float *weights, size_t radius, float *to)
 {
-    const size_t width = picture->width;
-    const ptrdiff_t reach = (ptrdiff_t)radius;
+    const size_t width = picture->width, terms = 2 * radius + 1;
+    for (size_t j = 0; j < terms; j++)
+        picture->rows[j] = picture->line + j;
     for (size_t y = 0; y < picture->height; y++) {
         const float *from = picture->spare + y * width;
-        float *line = picture->line + radius;
-        for (size_t x = 0; x < width; x++)
-            line[x] = from[x];
-        for (ptrdiff_t x = 1; x <= reach; x++) {
-            line[-x] = from[mirror(0, -x, width)];
-            line[(ptrdiff_t)width - 1 + x] = from[mirror(width - 1, x, width)];
+        float *middle = picture->line + radius;
+        memcpy(middle, from, width * sizeof(float));
+        for (size_t x = 1; x <= radius; x++) {
+            picture->line[radius - x] = from[mirror(0, -(ptrdiff_t)x, width)];
+            middle[width - 1 + x] = from[mirror(width - 1, (ptrdiff_t)x, width)];
         }
-        for (ptrdiff_t j = -reach; j <= reach; j++)
-            picture->kernels->weigh(width, line + j, middle[j], j == -reach, to + y * width);
+        picture->kernels->combine(width, terms, picture->rows, weights, to + y * width);
     }
 }
 
 void mio__picture_blur(mio__picture *picture, size_t kernel, double sigma)
 {
     const size_t seen = gaussian(kernel / 2, sigma, picture->weights);
-    const float *middle = picture->weights + kernel / 2;
+    const float *weights = picture->weights + kernel / 2 - seen;
     for (size_t c = 0; c < picture->channels; c++) {
-        blur_columns(picture, plane(picture, c), middle, seen);
-        blur_rows(picture, middle, seen, plane(picture, c));
+        blur_columns(picture, plane(picture, c), weights, seen);
+        blur_rows(picture, weights, seen, plane(picture, c));
     }
 }
 

@@ -15,6 +15,7 @@ typedef struct mio__picture {
     float *spare;   /* one more plane */
     float *line;    /* width + 2 x (largest blur radius) */
     float *weights; /* largest blur kernel */
+    const float **rows; /* as many */
     float *row;     /* mixed source row: source width x channels, and 3 */
     float *narrow;  /* the same row at the picture's width */
     mio__tap *taps;     /* width */

@@ -1,0 +1,139 @@
+#include "evaluation.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void evaluation_begin(evaluation *e, const char *json_path)
+{
+    e->train_labels = labels_of(e->train);
+    e->test_labels = labels_of(e->test);
+    e->classes = mio_dataset_class_count(e->train);
+    if (json_path && !(e->json = fopen(json_path, "w")))
+        leave(EXIT_FAILED, "cannot write '%s': %s", json_path, strerror(errno));
+    if (e->json)
+        fputs("[", e->json);
+    printf("%-12s %-26s %9s %9s\n", "encoder", "method", "accuracy", "seconds");
+}
+
+void evaluation_end(evaluation *e)
+{
+    if (e->json) {
+        fputs("\n]\n", e->json);
+        if (ferror(e->json) | fclose(e->json))
+            leave(EXIT_FAILED, "cannot write the JSON file");
+    }
+    free(e->train_labels);
+    free(e->test_labels);
+    mio_dataset_release(e->train);
+    mio_dataset_release(e->test);
+    mio_context_release(e->context);
+}
+
+static void add_row(evaluation *e, const char *encoder, const char *method, const int32_t *predictions, double began)
+{
+    double accuracy;
+    const double seconds = seconds_now() - began;
+    check(mio_evaluate_accuracy(mio_dataset_count(e->test), e->test_labels, predictions, &accuracy));
+    printf("%-12s %-26s %7.2f %% %9.2f\n", encoder, method, 100 * accuracy, seconds);
+    fflush(stdout);
+    if (e->json) {
+        fprintf(e->json, "%s\n  {\"encoder\": \"%s\", \"method\": \"%s\", ", e->rows ? "," : "", encoder, method);
+        json_number(e->json, "accuracy", accuracy);
+        fputs(", ", e->json);
+        json_number(e->json, "seconds", seconds);
+        fputs("}", e->json);
+    }
+    e->rows++;
+}
+
+float *pixels_of(const mio_dataset *dataset, size_t *dim)
+{
+    const size_t count = mio_dataset_count(dataset), channels = mio_dataset_channels(dataset);
+    size_t height, width;
+    check(mio_dataset_image_size(dataset, 0, &height, &width));
+    *dim = height * width * channels;
+    float *values = allocate(count, *dim * sizeof *values);
+    uint8_t *pixels = allocate(*dim, 1);
+    for (size_t i = 0; i < count; i++) {
+        size_t own_height, own_width;
+        check(mio_dataset_image_size(dataset, i, &own_height, &own_width));
+        if (own_height != height || own_width != width)
+            leave(EXIT_FAILED, "--raw needs images of one size; image %zu is %zu x %zu, image 0 is %zu x %zu", i,
+                  own_height, own_width, height, width);
+        check(mio_dataset_image(dataset, i, *dim, pixels));
+        for (size_t j = 0; j < *dim; j++)
+            values[i * *dim + j] = (float)pixels[j] / 255.0f;
+    }
+    free(pixels);
+    return values;
+}
+
+void evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t k, double temperature)
+{
+    const double began = seconds_now();
+    char method[64];
+    mio_knn *knn;
+    int32_t *predictions = allocate(mio_dataset_count(e->test), sizeof *predictions);
+    check(mio_knn_create(e->context, &knn));
+    check(mio_knn_set(knn, "k", (double)k));
+    check(mio_knn_set(knn, "temperature", temperature));
+    check(mio_knn_fit(knn, mio_dataset_count(e->train), f->dim, f->train, e->train_labels));
+    check(mio_knn_predict(knn, mio_dataset_count(e->test), f->dim, f->test, predictions));
+    snprintf(method, sizeof method, "k-NN (k %zu, T %g)", k, temperature);
+    add_row(e, encoder, method, predictions, began);
+    mio_knn_release(knn);
+    free(predictions);
+}
+
+void evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver)
+{
+    const double began = seconds_now();
+    char method[64];
+    mio_probe *probe;
+    int32_t *predictions = allocate(mio_dataset_count(e->test), sizeof *predictions);
+    check(mio_probe_create(e->context, solver, &probe));
+    check(mio_probe_fit(probe, mio_dataset_count(e->train), f->dim, f->train, e->train_labels, e->classes));
+    check(mio_probe_predict(probe, mio_dataset_count(e->test), f->dim, f->test, predictions, NULL));
+    snprintf(method, sizeof method, "linear (%s)", solver);
+    add_row(e, encoder, method, predictions, began);
+    mio_probe_release(probe);
+    free(predictions);
+}
+
+/* Views for the encoder: its own size, normalised as it was trained. */
+static mio_augment *views_for(mio_context *context, const mio_encoder *encoder, const char *name)
+{
+    size_t channels, height, width;
+    mio_augment *augment;
+    check(mio_encoder_input_shape(encoder, &channels, &height, &width));
+    double *mean = allocate(2 * channels, sizeof *mean);
+    check(mio_augment_create(context, name, height, width, channels, &augment));
+    check(mio_encoder_get_normalization(encoder, channels, mean, mean + channels));
+    check(mio_augment_set_normalization(augment, channels, mean, mean + channels));
+    free(mean);
+    return augment;
+}
+
+void evaluate_finetuning(evaluation *e, const char *path, double fraction, double epochs, const char *augment)
+{
+    const double began = seconds_now();
+    char method[64];
+    mio_encoder *encoder;
+    mio_finetune *finetune;
+    int32_t *predictions = allocate(mio_dataset_count(e->test), sizeof *predictions);
+    check(mio_encoder_load(e->context, path, &encoder));
+    check(mio_finetune_create(encoder, &finetune));
+    check(mio_finetune_set(finetune, "label_fraction", fraction));
+    if (epochs > 0)
+        check(mio_finetune_set(finetune, "epochs", epochs));
+    mio_augment *views = views_for(e->context, encoder, augment);
+    check(mio_finetune_run(finetune, e->train, NULL, views));
+    check(mio_finetune_predict(finetune, e->test, predictions));
+    snprintf(method, sizeof method, "fine-tuned, %g %% of labels", 100 * fraction);
+    add_row(e, "trained", method, predictions, began);
+    mio_augment_release(views);
+    mio_finetune_release(finetune);
+    mio_encoder_release(encoder);
+    free(predictions);
+}

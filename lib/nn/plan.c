@@ -42,6 +42,13 @@ static size_t backward_time(const mio__plan *plan, size_t step)
     return 2 * plan->graph->step_count + 1 - step;
 }
 
+static void need(buffer *item, size_t size, size_t from, size_t to)
+{
+    item->size = size;
+    item->from = from;
+    item->to = to;
+}
+
 static void use(buffer *item, size_t time)
 {
     if (time < item->from)
@@ -56,8 +63,7 @@ static void note_forward(const mio__plan *plan, buffers *all)
 {
     const mio__graph *graph = plan->graph;
     for (size_t v = 0; v <= graph->step_count; v++) {
-        all->items[v].size = tensor_bytes(plan, &graph->values[v].shape);
-        all->items[v].from = all->items[v].to = v;
+        need(&all->items[v], tensor_bytes(plan, &graph->values[v].shape), v, v);
         if (graph->values[v].output)
             use(&all->items[v], graph->step_count + 1);
     }
@@ -78,10 +84,7 @@ static void note_kept(const mio__plan *plan, buffers *all, size_t s)
     if (step->kind == MIO__LAYER_RELU || step->relu)
         use(&all->items[s + 1], time);
     if (step->kind == MIO__LAYER_BATCH_NORM) {
-        buffer *statistics = &all->items[all->statistics + s];
-        statistics->size = 2 * mio__plan_statistics_size(plan, s);
-        statistics->from = s + 1;
-        statistics->to = time;
+        need(&all->items[all->statistics + s], 2 * mio__plan_statistics_size(plan, s), s + 1, time);
     }
 }
 
@@ -90,12 +93,8 @@ static void note_gradient(const mio__plan *plan, buffers *all, size_t value, siz
     if (value == MIO__NONE || !plan->graph->values[value].needs_gradient)
         return;
     buffer *gradient = &all->items[all->gradients + value];
-    if (!gradient->size) {
-        gradient->size = tensor_bytes(plan, &plan->graph->values[value].shape);
-        gradient->from = time;
-        gradient->to = backward_time(plan, value - 1);
-    }
-    use(gradient, time);
+    if (!gradient->size)
+        need(gradient, tensor_bytes(plan, &plan->graph->values[value].shape), time, backward_time(plan, value - 1));
 }
 
 static void note_backward(const mio__plan *plan, buffers *all)
@@ -104,8 +103,8 @@ static void note_backward(const mio__plan *plan, buffers *all)
     note_gradient(plan, all, graph->features, graph->step_count + 1);
     note_gradient(plan, all, graph->projections, graph->step_count + 1);
     if (graph->features == graph->projections)
-        all->items[all->seed] = (buffer){.size = tensor_bytes(plan, &graph->values[graph->features].shape),
-                                         .from = graph->step_count + 1, .to = graph->step_count + 1};
+        need(&all->items[all->seed], tensor_bytes(plan, &graph->values[graph->features].shape), graph->step_count + 1,
+             graph->step_count + 1);
     for (size_t s = graph->step_count; s-- > 0;) {
         const mio__step *step = &graph->steps[s];
         const mio__value *input = &graph->values[step->input];
@@ -114,8 +113,7 @@ static void note_backward(const mio__plan *plan, buffers *all)
         note_gradient(plan, all, step->input, time);
         note_gradient(plan, all, step->other, time);
         if (step->kind == MIO__LAYER_BATCH_NORM && input->needs_gradient && (input->consumers > 1 || input->output))
-            all->items[all->temporary + s] =
-                (buffer){.size = tensor_bytes(plan, &input->shape), .from = time, .to = time};
+            need(&all->items[all->temporary + s], tensor_bytes(plan, &input->shape), time, time);
     }
 }
 

@@ -201,7 +201,7 @@ static mio_status find_tensor(const mio_encoder *encoder, const char *name, size
 
 mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values)
 {
-    size_t index;
+    size_t index = 0;
     const mio_status status = find_tensor(encoder, name, count, values, &index);
     if (!status)
         mio__tensor_unpack(encoder, index, encoder->tensors[index].value, values);
@@ -210,7 +210,7 @@ mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, 
 
 mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values)
 {
-    size_t index;
+    size_t index = 0;
     const mio_status status = find_tensor(encoder, name, count, values, &index);
     if (status)
         return status;
@@ -224,7 +224,7 @@ mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t
 
 mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const char *name, size_t count, float *values)
 {
-    size_t index;
+    size_t index = 0;
     const mio_status status = find_tensor(encoder, name, count, values, &index);
     if (status)
         return status;

@@ -191,12 +191,8 @@ void mio__pool_parallel_for(void *argument, size_t count, mio_task task, void *t
     pthread_mutex_lock(&pool->mutex);
     unlink_job(pool, &work); /* no helper can join any more */
     pthread_mutex_unlock(&pool->mutex);
-    if (spin_until(&work.helpers, 0)) {
-        /* The last helper still holds the mutex while it announces that it left: wait until it has let go of the job. */
-        pthread_mutex_lock(&pool->mutex);
-        pthread_mutex_unlock(&pool->mutex);
+    if (spin_until(&work.helpers, 0))
         return;
-    }
     pthread_mutex_lock(&pool->mutex);
     while (atomic_load_explicit(&work.helpers, memory_order_acquire))
         pthread_cond_wait(&pool->left, &pool->mutex);

@@ -1,7 +1,9 @@
+#define _POSIX_C_SOURCE 200809L /* uselocale */
 #include "core/settings.h"
 
 #include "core/status.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,10 +89,10 @@ static void describe_range(const mio__parameter *row, char *buffer, size_t size)
         const char *what = row->kind == MIO_PARAMETER_INTEGER ? "an integer" : "a finite number";
         int used = snprintf(buffer, size, "%s", what);
         if (isfinite(row->minimum))
-            used += snprintf(buffer + used, size - (size_t)used, " %s %.17g", row->minimum_exclusive ? ">" : ">=",
+            used += snprintf(buffer + used, size - (size_t)used, " %s %.16g", row->minimum_exclusive ? ">" : ">=",
                              row->minimum);
         if (isfinite(row->maximum))
-            snprintf(buffer + used, size - (size_t)used, "%s %s %.17g", isfinite(row->minimum) ? " and" : "",
+            snprintf(buffer + used, size - (size_t)used, "%s %s %.16g", isfinite(row->minimum) ? " and" : "",
                      row->maximum_exclusive ? "<" : "<=", row->maximum);
     }
 }
@@ -110,40 +112,50 @@ mio_status mio__settings_set(mio__settings *settings, const char *parameter, dou
         return MIO_ERROR_ARGUMENT;
     if (!value_fits(&settings->table[index], value)) {
         char given[40];
-        snprintf(given, sizeof given, "%.17g", value);
+        snprintf(given, sizeof given, "%.16g", value);
         return refuse(settings, &settings->table[index], given);
     }
     settings->values[index] = value;
     return MIO_OK;
 }
 
-/* A number in the C locale's notation whatever the host's locale is: digits with a point, an optional exponent. */
+static const char *skip_digits(const char *text)
+{
+    while (*text >= '0' && *text <= '9')
+        text++;
+    return text;
+}
+
+/* Digits with at most one point, an optional sign and an optional exponent, and nothing else. */
+static int is_decimal(const char *text)
+{
+    text += *text == '-' || *text == '+';
+    const char *whole = skip_digits(text);
+    const char *fraction = *whole == '.' ? skip_digits(whole + 1) : whole;
+    if (fraction - text - (*whole == '.') == 0)
+        return 0;
+    if (*fraction == 'e' || *fraction == 'E') {
+        const char *exponent = fraction + 1 + (fraction[1] == '-' || fraction[1] == '+');
+        fraction = skip_digits(exponent);
+        if (fraction == exponent)
+            return 0;
+    }
+    return *fraction == 0;
+}
+
+/* A number in the C locale's notation whatever the host's locale is. */
 static int parse_number(const char *text, double *value)
 {
-    double mantissa = 0, sign = 1;
-    int digits = 0, scale = 0, exponent = 0, exponent_sign = 1;
-    if (*text == '-' || *text == '+')
-        sign = *text++ == '-' ? -1 : 1;
-    for (; *text >= '0' && *text <= '9'; text++, digits++)
-        mantissa = mantissa * 10 + (*text - '0');
-    if (*text == '.')
-        for (text++; *text >= '0' && *text <= '9'; text++, digits++, scale++)
-            mantissa = mantissa * 10 + (*text - '0');
-    if (!digits)
+    if (!is_decimal(text))
         return 0;
-    if (*text == 'e' || *text == 'E') {
-        text++;
-        if (*text == '-' || *text == '+')
-            exponent_sign = *text++ == '-' ? -1 : 1;
-        if (*text < '0' || *text > '9')
-            return 0;
-        for (; *text >= '0' && *text <= '9' && exponent < 1000; text++)
-            exponent = exponent * 10 + (*text - '0');
-    }
-    const int power = exponent_sign * exponent - scale;
-    /* Dividing by a power of ten is exact where multiplying by its reciprocal is not: "0.1" gives the double 0.1. */
-    *value = sign * (power < 0 ? mantissa / pow(10, -power) : mantissa * pow(10, power));
-    return *text == 0;
+    const locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+    if (!plain)
+        return 0;
+    const locale_t before = uselocale(plain);
+    *value = strtod(text, NULL);
+    uselocale(before);
+    freelocale(plain);
+    return 1;
 }
 
 mio_status mio__settings_set_text(mio__settings *settings, const char *parameter, const char *text)

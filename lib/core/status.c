@@ -2,16 +2,20 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The one piece of state outside a context: fixed in size, so that running out of memory can be reported. */
 static _Thread_local char last_error[512];
 
 mio_status mio__fail(mio_status status, const char *format, ...)
 {
+    /* Through a second buffer: a caller may quote the last error in the new one. */
+    char message[sizeof last_error];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(last_error, sizeof last_error, format, arguments);
+    vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
+    memcpy(last_error, message, sizeof message);
     return status;
 }
 

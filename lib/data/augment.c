@@ -32,7 +32,7 @@ static const mio__parameter parameters[MIO__AUGMENT_PARAMETERS] = {
     [MIO__AUGMENT_HUE] = {"hue", MIO_PARAMETER_REAL, 0, 0, 0.5, 0, 0, NULL,
                           "hue shift within -+ this; no effect on one channel", "turns of the colour circle"},
     [MIO__AUGMENT_JITTER_ORDER] = {"jitter_order", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, jitter_orders,
-                                   "order of the jitter: random, or fixed as brightness, contrast, saturation, hue", ""},
+                                   "order of the jitter: random, or brightness, contrast, saturation, hue", ""},
     [MIO__AUGMENT_GREY_PROBABILITY] = {"grey_probability", MIO_PARAMETER_REAL, 0, 0, 1, 0, 0, NULL,
                                        "chance of losing all colour; no effect on one channel", ""},
     [MIO__AUGMENT_BLUR_PROBABILITY] = {"blur_probability", MIO_PARAMETER_REAL, 0, 0, 1, 0, 0, NULL,

@@ -138,7 +138,7 @@ static double sum(size_t count, const float *plane)
     return total;
 }
 
-/* One channel at hue sector `sector` (0 .. 6, red at 0) away from where that channel is full; chroma = value - lowest. */
+/* One channel, `away` sectors round the circle from the hue's sector (0 .. 6, red at 0); chroma = value - lowest. */
 static float hue_channel(float sector, float away, float value, float chroma)
 {
     const float turned = sector + away, k = turned >= 6 ? turned - 6 : turned;

@@ -173,5 +173,6 @@ void mio__picture_blur(mio__picture *picture, size_t kernel, double sigma)
 
 void mio__picture_write(const mio__picture *picture, const float *scale, const float *shift, float *out)
 {
-    picture->kernels->join(pixel_count(picture), picture->channels, picture->planes, picture->stride, scale, shift, out);
+    picture->kernels->join(pixel_count(picture), picture->channels, picture->planes, picture->stride, scale, shift,
+                           out);
 }

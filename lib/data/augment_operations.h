@@ -37,7 +37,7 @@ static inline size_t mio__span_limit(size_t from, size_t to)
     return 2 * (from / to + 1) + 2;
 }
 
-/** Bilinear resize of the crop (top, left, height x width) of the source, without antialias, mirrored where flip is 1. */
+/** Bilinear resize, without antialias, of the source's crop (top, left, height x width), mirrored where flip is 1. */
 void mio__picture_crop(mio__picture *picture, mio__pixels source, size_t top, size_t left, size_t height, size_t width,
                        int flip);
 /** The same with torchvision's antialias. */

@@ -1,5 +1,5 @@
-/* Batches of views. A batch is a function of (dataset, augment, seed, epoch, step) alone; the loader only decides when it is
-   assembled: inside mio_loader_next, or ahead of it by a producer thread that fills a ring of slots. */
+/* Batches of views. A batch is a function of (dataset, augment, seed, epoch, step) alone; the loader only decides when it
+   is assembled: inside mio_loader_next, or ahead of it by a producer thread that fills a ring of slots. */
 #define _POSIX_C_SOURCE 200809L
 #include "core/context.h"
 #include "core/random.h"
@@ -76,7 +76,7 @@ struct mio_loader {
     void *scratch;
     size_t scratch_capacity;
 
-    /* The ring: batch k lies in slot k % slots. The caller holds the batches from returned up to taken (one at most). */
+    /* The ring: batch k lies in slot k % slots. The caller holds batches returned .. taken - 1: one at most. */
     int is_running;
     pthread_t producer;
     pid_t process; /* a forked child has no producer */
@@ -110,7 +110,7 @@ static void free_slots(mio_loader *loader)
 mio_status mio_loader_create(mio_dataset *dataset, mio_augment *augment, mio_loader **loader)
 {
     if (!dataset || !augment || !loader)
-        return mio__fail(MIO_ERROR_ARGUMENT, "mio_loader_create needs a dataset, an augment and a place for the loader");
+        return mio__fail(MIO_ERROR_ARGUMENT, "a loader needs a dataset, an augment and a place for its handle");
     if (mio_dataset_channels(dataset) != augment->channels)
         return mio__fail(MIO_ERROR_ARGUMENT, "the dataset's images have %zu channels, the augment is made for %zu",
                          mio_dataset_channels(dataset), augment->channels);
@@ -195,8 +195,8 @@ static void render(void *argument, size_t item, size_t worker)
                      part->batch->images + (view * part->batch->count + place) * view_size);
 }
 
-/* Views in one parallel call. Ahead of a step they are few, so that a thread of the pool that helped here is back at the
-   step's own work within a fraction of a millisecond. */
+/* Views in one parallel call. Ahead of a step they are few, so that a thread of the pool that helped here is back at
+   the step's own work within a fraction of a millisecond. */
 static size_t piece_size(const mio_loader *loader, size_t views, size_t workers)
 {
     enum { PIXELS = 65536 };
@@ -287,7 +287,7 @@ static void start_producer(mio_loader *loader)
         loader->is_running = 0;
 }
 
-/* Ends the producer, if it runs, and throws away what it has assembled. The batch that the caller holds stays readable. */
+/* Ends the producer, if it runs, and throws away what it has assembled. The batch that the caller holds stays. */
 static void stop_producer(mio_loader *loader)
 {
     if (!loader->is_running)

@@ -1,5 +1,5 @@
-/* Microseconds per augmented view on one core, best and median of the rounds; one JSON line a pipeline. With an argument, the
-   path of compare_pytorch.py, and /usr/bin/python3, it runs torchvision beside it, round by round, and prints the ratio.
+/* Microseconds per augmented view on one core, best and median of the rounds; one JSON line a pipeline. Given the path of
+   compare_pytorch.py it times torchvision's authors' pipeline right after its own and prints the ratio of the minima.
 
    bench_augment [ROUNDS [compare_pytorch.py [PYTHON]]] */
 #define _POSIX_C_SOURCE 200809L
@@ -39,7 +39,7 @@ static void require(mio_status status)
     }
 }
 
-/* torchvision's minimum in milliseconds of one batch of the authors' pipeline, from the script's JSON line; 0 if none. */
+/* torchvision's minimum for one batch, in milliseconds, from the script's JSON line; 0 if there is none. */
 static double torchvision(const char *script, const char *python, size_t size)
 {
     char command[4096], line[4096] = "";
@@ -55,7 +55,8 @@ static double torchvision(const char *script, const char *python, size_t size)
 
 int main(int count, char **arguments)
 {
-    const int asked = count > 1 ? atoi(arguments[1]) : 30, rounds = asked < 1 ? 1 : asked > ROUND_LIMIT ? ROUND_LIMIT : asked;
+    const int asked = count > 1 ? atoi(arguments[1]) : 30;
+    const int rounds = asked < 1 ? 1 : asked > ROUND_LIMIT ? ROUND_LIMIT : asked;
     const pipeline pipelines[] = {{"mio-paper", 32, 32}, {"mio-paper", 96, 96}, {"simclr", 32, 32}, {"simclr", 96, 96},
                                   {"mio-reference", 32, 32}, {"none", 32, 32}, {"simclr", 224, 500}};
     mio_context *context = NULL;

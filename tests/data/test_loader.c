@@ -46,7 +46,8 @@ static mio_loader *make(size_t threads, size_t prefetch)
     mio_dataset *dataset = NULL;
     mio_augment *augment = NULL;
     mio_loader *loader = NULL;
-    ck_assert_int_eq(mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset), MIO_OK);
+    ck_assert_int_eq(mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset),
+                     MIO_OK);
     ck_assert_int_eq(mio_augment_create(context, "mio-paper", SIDE, SIDE, CHANNELS, &augment), MIO_OK);
     ck_assert_int_eq(mio_loader_create(dataset, augment, &loader), MIO_OK);
     ck_assert_int_eq(mio_loader_set(loader, "batch_size", 5), MIO_OK);
@@ -270,7 +271,8 @@ START_TEST(threads_may_change_while_it_reads_ahead)
     mio_dataset *dataset = NULL;
     mio_augment *augment = NULL;
     mio_loader *loader = NULL, *reference = make(1, 0);
-    ck_assert_int_eq(mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset), MIO_OK);
+    ck_assert_int_eq(mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset),
+                     MIO_OK);
     ck_assert_int_eq(mio_augment_create(context, "mio-paper", SIDE, SIDE, CHANNELS, &augment), MIO_OK);
     ck_assert_int_eq(mio_loader_create(dataset, augment, &loader), MIO_OK);
     ck_assert_int_eq(mio_loader_set(loader, "batch_size", 5), MIO_OK);
@@ -342,6 +344,7 @@ START_TEST(a_forked_child_goes_on)
         alarm(20);
         const int fine = mio_loader_next(loader, &batch) == MIO_OK && digest(&batch) == digest(&wanted);
         mio_loader_release(loader);
+        mio_loader_release(reference);
         _exit(fine ? 0 : 1);
     }
     int code = -1;

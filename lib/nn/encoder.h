@@ -23,6 +23,8 @@ typedef struct mio__tensor {
 mio_context *mio__encoder_context(const mio_encoder *encoder);
 /** The tensors in order; they stay where they are as long as the encoder lives. */
 size_t mio__encoder_tensors(const mio_encoder *encoder, const mio__tensor **tensors);
+/** Gives trainable tensors their gradients, 0 at first, if they have none yet. Errors: MIO_ERROR_MEMORY. */
+mio_status mio__encoder_make_gradients(mio_encoder *encoder);
 /** To be called after tensors were changed from outside: derived weights are then made afresh before the next pass. */
 void mio__encoder_changed(mio_encoder *encoder);
 

@@ -64,8 +64,6 @@ const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char 
 
 /** Lays out tensors, names and values. */
 mio_status mio__encoder_make_tensors(mio_encoder *encoder);
-/** Gives trainable tensors their gradients, 0 at first. */
-mio_status mio__encoder_make_gradients(mio_encoder *encoder);
 /** The layer that owns a tensor. */
 const mio__layer *mio__tensor_layer(const mio_encoder *encoder, size_t tensor);
 /** Between a tensor's storage and PyTorch's layout. values: tensor count elements. */

@@ -18,7 +18,7 @@
        any number of records:
            4 bytes  "RECD"                   4 bytes  length of the name
            8 bytes  size of the contents     8 bytes  size of the zlib stream
-           4 bytes  CRC-32 of the contents   4 bytes  CRC-32 of the 28 bytes before it and the name
+           4 bytes  CRC-32 of the stream     4 bytes  CRC-32 of the 28 bytes before it and the name
            the name, the zlib stream
        4 bytes  "DONE"      4 bytes  number of records   8 bytes  where this end mark begins
        4 bytes  CRC-32 of the 16 bytes before it
@@ -172,7 +172,7 @@ mio_status mio__archive_create(mio_context *context, const char *path, const cha
 }
 
 /* Compresses the contents behind the place where the record's header will go. */
-static mio_status write_stream(mio__archive_writer *writer, const void *bytes, size_t size)
+static mio_status write_stream(mio__archive_writer *writer, const void *bytes, size_t size, uint32_t *crc)
 {
     z_stream *stream = &writer->stream;
     const unsigned char *next = bytes;
@@ -191,6 +191,7 @@ static mio_status write_stream(mio__archive_writer *writer, const void *bytes, s
         result = deflate(stream, size ? Z_NO_FLUSH : Z_FINISH);
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
             return mio__fail(MIO_ERROR_INTERNAL, "zlib refuses to compress '%s'", writer->path);
+        *crc = crc_of(writer->chunk, CHUNK - stream->avail_out, *crc);
         const mio_status status = write_bytes(writer, writer->chunk, CHUNK - stream->avail_out);
         if (status)
             return status;
@@ -230,15 +231,17 @@ mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const
     const size_t length = strlen(name);
     const uint64_t start = writer->offset;
     unsigned char header[RECORD_HEADER + NAME_LIMIT] = {0};
+    uint32_t crc = 0;
     memcpy(header + RECORD_HEADER, name, length);
-    if ((status = write_bytes(writer, header, RECORD_HEADER + length)) || (status = write_stream(writer, bytes, size)))
+    if ((status = write_bytes(writer, header, RECORD_HEADER + length)) ||
+        (status = write_stream(writer, bytes, size, &crc)))
         return status;
     const uint64_t end = writer->offset;
     memcpy(header, "RECD", 4);
     put_number(header + 4, length, 4);
     put_number(header + 8, size, 8);
     put_number(header + 16, end - start - RECORD_HEADER - length, 8);
-    put_number(header + 24, crc_of(bytes, size, 0), 4);
+    put_number(header + 24, crc, 4);
     put_number(header + 28, crc_of(name, length, crc_of(header, 28, 0)), 4);
     if (lseek(writer->file, (off_t)start, SEEK_SET) < 0)
         return io_failure("write", writer->temporary, errno);
@@ -514,13 +517,14 @@ mio_status mio__archive_size(const mio__archive *archive, const char *name, size
     return MIO_OK;
 }
 
-/* Fills bytes from the record's stream; 1 if it holds exactly size bytes and the checksum is right. */
+/* Fills bytes from the record's stream; *good tells whether it holds exactly size bytes and the checksum is right. */
 static mio_status inflate_record(mio__archive *archive, const archive_record *record, z_stream *stream, void *bytes,
                                  size_t size, int *good)
 {
     uint64_t offset = record->offset, left = record->packed_size;
     unsigned char *next = bytes, beyond;
     size_t room = size;
+    uint32_t crc = 0;
     int result = Z_OK;
     while (result == Z_OK) {
         if (stream->avail_in == 0 && left > 0) {
@@ -530,6 +534,7 @@ static mio_status inflate_record(mio__archive *archive, const archive_record *re
                 return status;
             stream->next_in = archive->chunk;
             stream->avail_in = (uInt)part;
+            crc = crc_of(archive->chunk, part, crc);
             offset += part;
             left -= part;
         }
@@ -546,8 +551,7 @@ static mio_status inflate_record(mio__archive *archive, const archive_record *re
     }
     if (result == Z_MEM_ERROR)
         return MIO_ERROR_MEMORY;
-    *good = result == Z_STREAM_END && room == 0 && left == 0 && stream->avail_in == 0 &&
-            crc_of(bytes, size, 0) == record->crc;
+    *good = result == Z_STREAM_END && room == 0 && left == 0 && stream->avail_in == 0 && crc == record->crc;
     return MIO_OK;
 }
 

@@ -43,7 +43,6 @@ static void catch_signals(mio_trainer *trainer)
 
 static void save(run *r)
 {
-    fflush(r->metrics); /* the metrics reach at least as far as the checkpoint */
     r->saved = mio_trainer_save(r->trainer, r->checkpoint);
 }
 

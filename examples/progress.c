@@ -96,5 +96,6 @@ FILE *metrics_open(const char *path, uint64_t steps_done)
         end = ftell(file);
     if (fseek(file, end, SEEK_SET) || ftruncate(fileno(file), end))
         leave(EXIT_FAILED, "cannot cut '%s': %s", path, strerror(errno));
+    setvbuf(file, NULL, _IOLBF, BUFSIZ); /* whole lines, for whoever follows the run */
     return file;
 }

@@ -34,7 +34,11 @@ MIO_API size_t mio_trainer_parameter_count(const mio_trainer *trainer);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t index, mio_parameter_info *info);
 
-/** What one step did. The caller sets struct_size. Monitors are NAN on steps that did not take them. */
+/**
+ * What one step did. The caller sets struct_size. The monitors, from positive_similarity on, are taken every
+ * "monitor_interval" steps, from the first 512 pairs of the batch, before the weights change; NAN on the other steps, where
+ * the loss gives the two mean similarities if it has them.
+ */
 typedef struct mio_step_report {
     size_t struct_size;          /**< sizeof(mio_step_report) */
     uint64_t step;               /**< steps done, this one included */
@@ -43,7 +47,7 @@ typedef struct mio_step_report {
     uint64_t total_steps;        /**< where mio_trainer_run ends */
     double loss;                 /**< of this step's batch, before the step */
     double learning_rate;        /**< that this step used */
-    double images_per_second;    /**< two-view images over the time of this step */
+    double images_per_second;    /**< images (each in two views) over the time of this step */
     double step_seconds;         /**< time of this step */
     double wait_seconds;         /**< of these, spent waiting for the loader */
     double positive_similarity;  /**< mean cosine s+ of positive pairs */
@@ -51,8 +55,8 @@ typedef struct mio_step_report {
     double pair_accuracy;        /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
     double alignment;            /**< mean squared distance of positive pairs of unit vectors */
     double uniformity;           /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
-    double channel_deviation;    /**< mean over channels of the deviation of unit projections; 1/sqrt(dim) is healthy, 0 collapse */
-    double effective_rank;       /**< exp of the entropy of the singular values of the unit projections */
+    double channel_deviation;    /**< mean over channels of one view's unit projections' deviation; 1/sqrt(dim) is healthy, 0 collapse */
+    double effective_rank;       /**< exp of the entropy of the singular values of one view's unit projections */
     double mutual_information;   /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
     double gradient_norm;        /**< of all weights together */
 } mio_step_report;
@@ -60,7 +64,7 @@ typedef struct mio_step_report {
 /**
  * One optimizer step on the next batch. report may be NULL.
  * Errors: those of the parts; MIO_ERROR_STATE with the step and the first layer named when a loss, projection, gradient or
- * weight is not finite: the weights are then those before the step.
+ * weight is not finite. After any error the trainer is as before the step: weights, running statistics, place in the data.
  */
 MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report);
 
@@ -68,7 +72,10 @@ MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *repor
 typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
 /** Steps to the end ("epochs" or "steps"). callback may be NULL. Errors: mio_trainer_step's; MIO_ERROR_CANCELLED. */
 MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
-/** Asks a running mio_trainer_run to end after its present step. Thread-safety: from any thread; also async-signal-safe. */
+/**
+ * Asks a running mio_trainer_run to end after its present step; where none runs, the next one ends before its first step.
+ * Thread-safety: from any thread; also async-signal-safe.
+ */
 MIO_API void mio_trainer_cancel(mio_trainer *trainer);
 
 /** The trainer's encoder, borrowed. */
@@ -83,14 +90,16 @@ MIO_API uint64_t mio_trainer_steps_done(const mio_trainer *trainer);
 MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path);
 /**
  * Restores a checkpoint into a trainer built from the same parts; the run then continues bit for bit. If anything does not
- * fit (the message says what) the trainer is unchanged. Logs a warning if the kernel target differs.
+ * fit (the message says what) the trainer is unchanged. The parameters of all parts come back too, but for those that no
+ * step depends on ("epochs", "steps", "monitor_interval", "prefetch"). Logs a warning if the kernel target differs.
  */
 MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 
 /**
  * A named, complete set of choices for a run: encoder, loss, optimizer, schedule, augmentation, loader. Parameters of the
  * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
- * "loader.batch_size", "encoder.depth", "projector.hidden", "trainer.epochs".
+ * "loader.batch_size", "encoder.depth", "projector.hidden", "trainer.epochs". A "schedule.total" that neither the recipe
+ * nor the caller set becomes the length of the run. Names that mio_recipe_parameter gives live as long as the recipe.
  */
 typedef struct mio_recipe mio_recipe;
 

@@ -139,6 +139,7 @@ typedef struct restoration {
     const char *path;
     mio__part parts[PARTS];
     double new_values[PARTS][MIO__SETTINGS_LIMIT], old_values[PARTS][MIO__SETTINGS_LIMIT];
+    char target[NAME_LIMIT];
     uint64_t new_steps, new_epoch, new_batch, old_epoch, old_batch;
     float *new_normalization, *old_normalization; /* scale and shift, channels each */
     float *old_tensors;                           /* all of the encoder's, as stored */
@@ -263,6 +264,8 @@ static mio_status read_all(restoration *r)
     list_parts(r->trainer, r->parts);
     mio__loader_position(r->trainer->loader, &r->old_epoch, &r->old_batch);
     mio_status status = read_position(r);
+    if (!status)
+        status = get_text(r, "kernels/target", sizeof r->target, r->target);
     for (size_t i = 0; !status && i < PARTS; i++)
         status = read_part(r, i);
     if (!status)
@@ -311,11 +314,10 @@ static mio_status apply(restoration *r)
 
 static void warn_of_target(const restoration *r)
 {
-    char target[NAME_LIMIT];
-    if (!get_text(r, "kernels/target", sizeof target, target) && strcmp(target, mio__target_name()))
+    if (strcmp(r->target, mio__target_name()))
         mio__log(r->trainer->context, MIO_LOG_WARNING,
                  "%s was made with %s kernels, this process uses %s: the run goes on, but with other bits", r->path,
-                 target, mio__target_name());
+                 r->target, mio__target_name());
 }
 
 mio_status mio_trainer_restore(mio_trainer *trainer, const char *path)

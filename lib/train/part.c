@@ -34,6 +34,34 @@ PART_FUNCTIONS(augment);
 PART_FUNCTIONS(loader);
 PART_FUNCTIONS(trainer);
 
+static size_t settings_count(const void *object)
+{
+    return ((const mio__settings *)object)->count;
+}
+
+static mio_status settings_info(const void *object, size_t index, mio_parameter_info *info)
+{
+    return mio__settings_info(object, index, info);
+}
+
+static mio_status settings_get(const void *object, const char *parameter, double *value)
+{
+    return mio__settings_get(object, parameter, value);
+}
+
+static mio_status settings_set(void *object, const char *parameter, double value)
+{
+    return mio__settings_set(object, parameter, value);
+}
+
+static mio_status settings_set_text(void *object, const char *parameter, const char *text)
+{
+    return mio__settings_set_text(object, parameter, text);
+}
+
+const mio__part_functions mio__part_settings = {settings_count, settings_info, settings_get, settings_set,
+                                                settings_set_text};
+
 const char *mio__part_parameter(const mio__part *part, size_t index)
 {
     mio_parameter_info info = {.struct_size = sizeof info};

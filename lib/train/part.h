@@ -17,6 +17,8 @@ typedef struct mio__part_functions {
 
 extern const mio__part_functions mio__part_encoder, mio__part_loss, mio__part_optimizer, mio__part_schedule,
     mio__part_augment, mio__part_loader, mio__part_trainer;
+/** On bare mio__settings. */
+extern const mio__part_functions mio__part_settings;
 
 /** An object with its prefix: "loss". */
 typedef struct mio__part {

@@ -1,0 +1,140 @@
+#include "train/recipe.h"
+
+#include <mio/encoder.h>
+
+static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL};
+
+const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
+    [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL, "of the ResNet: 18, 34 or 50", "layers"},
+    [MIO__RECIPE_BASE_WIDTH] = {"base_width", MIO_PARAMETER_INTEGER, 64, 1, 4096, 0, 0, NULL,
+                                "channels of the first stage; torchvision's have 64", "channels"},
+    [MIO__RECIPE_STEM] = {"stem", MIO_PARAMETER_CHOICE, MIO_STEM_SMALL, 0, 0, 0, 0, stems, "first layers", ""},
+    [MIO__RECIPE_IMAGENET_STEM_FROM] = {"imagenet_stem_from", MIO_PARAMETER_INTEGER, 64, 0, 1e6, 0, 0, NULL,
+                                        "views of at least this size take the imagenet stem instead; 0: none", "pixels"},
+    [MIO__RECIPE_HEIGHT] = {"height", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
+                            "of the views; 0: the dataset's", "pixels"},
+    [MIO__RECIPE_WIDTH] = {"width", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
+                           "of the views; 0: as height, or the dataset's", "pixels"},
+};
+
+const mio__parameter mio__recipe_projector_table[MIO__RECIPE_PROJECTOR_PARAMETERS] = {
+    [MIO__RECIPE_LAYERS] = {"layers", MIO_PARAMETER_INTEGER, 2, 1, 16, 0, 0, NULL,
+                            "linear layers, batch norm after each", "layers"},
+    [MIO__RECIPE_HIDDEN] = {"hidden", MIO_PARAMETER_INTEGER, 2048, 1, 1048576, 0, 0, NULL,
+                            "width of all layers but the last", "channels"},
+    [MIO__RECIPE_OUT] = {"out", MIO_PARAMETER_INTEGER, 128, 1, 1048576, 0, 0, NULL, "width of the projections",
+                         "channels"},
+};
+
+/* Where "schedule.total" is not set it follows the length of the run. */
+
+static const mio__recipe_setting paper[] = {
+    {"encoder.depth", 50},
+    {"encoder.base_width", 64},
+    {"encoder.stem", MIO_STEM_SMALL_UNPADDED},
+    {"encoder.imagenet_stem_from", 64},
+    {"projector.layers", 2},
+    {"projector.hidden", 2048},
+    {"projector.out", 128},
+    {"loss.positive_temperature", 0.5},
+    {"loss.negative_temperature", 0.5},
+    {"loss.l2_weight", 1},
+    {"optimizer.momentum", 0.9},
+    {"optimizer.trust_coefficient", 0.001},
+    {"optimizer.weight_decay", 1e-6},
+    {"optimizer.compat", 1},
+    {"schedule.learning_rate", 1.5},
+    {"schedule.start", 1e-4},
+    {"schedule.minimum", 1e-4},
+    {"schedule.warmup", 10},
+    {"schedule.warmup_includes", 2},
+    {"schedule.total", 1000},
+    {"schedule.unit", 1},
+    {"loader.batch_size", 128},
+    {"loader.drop_last", 1},
+    {"trainer.epochs", 250},
+    {"trainer.join_views", 0},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting reference[] = {
+    {"encoder.depth", 18},
+    {"encoder.base_width", 16},
+    {"encoder.stem", MIO_STEM_SMALL},
+    {"projector.layers", 2},
+    {"projector.hidden", 2048},
+    {"projector.out", 128},
+    {"optimizer.momentum", 0.9},
+    {"optimizer.nesterov", 1},
+    {"optimizer.weight_decay", 5e-4},
+    {"optimizer.exclude_vectors", 0},
+    {"schedule.learning_rate", 0.2},
+    {"schedule.start", 0},
+    {"schedule.minimum", 0},
+    {"schedule.warmup", 100},
+    {"schedule.warmup_includes", 1},
+    {"schedule.unit", 0},
+    {"loader.batch_size", 256},
+    {"loader.drop_last", 1},
+    {"trainer.epochs", 4},
+    {"trainer.join_views", 0},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting small[] = {
+    {"encoder.depth", 18},
+    {"encoder.base_width", 16},
+    {"encoder.stem", MIO_STEM_SMALL},
+    {"projector.layers", 2},
+    {"projector.hidden", 512},
+    {"projector.out", 128},
+    {"optimizer.momentum", 0.9},
+    {"optimizer.nesterov", 1},
+    {"optimizer.weight_decay", 5e-4},
+    {"schedule.learning_rate", 0.2},
+    {"schedule.start", 0},
+    {"schedule.minimum", 0},
+    {"schedule.warmup", 100},
+    {"schedule.warmup_includes", 1},
+    {"schedule.unit", 0},
+    {"loader.batch_size", 256},
+    {"trainer.epochs", 20},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting tiny[] = {
+    {"encoder.depth", 18},
+    {"encoder.base_width", 8},
+    {"encoder.stem", MIO_STEM_SMALL},
+    {"projector.layers", 2},
+    {"projector.hidden", 256},
+    {"projector.out", 64},
+    {"optimizer.momentum", 0.9},
+    {"optimizer.nesterov", 1},
+    {"optimizer.weight_decay", 5e-4},
+    {"schedule.learning_rate", 0.2},
+    {"schedule.start", 0},
+    {"schedule.minimum", 0},
+    {"schedule.warmup", 50},
+    {"schedule.warmup_includes", 1},
+    {"schedule.unit", 0},
+    {"loader.batch_size", 256},
+    {"trainer.epochs", 5},
+    {NULL, 0},
+};
+
+static const mio__recipe_kind kinds[] = {
+    {"mio-paper", "the MIO authors' own: ResNet-50, LARS, weak crops, batch 128, 250 epochs (arXiv 2111.12664)", "mio",
+     "lars", "cosine", "mio-paper", paper},
+    {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs", "mio",
+     "sgd", "cosine", "mio-reference", reference},
+    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio", "sgd",
+     "cosine", "mio-small", small},
+    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 8, SGD, minutes on two cores", "mio", "sgd",
+     "cosine", "grey", tiny},
+};
+
+const mio__recipe_kind *mio__recipe_kind_at(size_t index)
+{
+    return index < sizeof kinds / sizeof *kinds ? &kinds[index] : NULL;
+}

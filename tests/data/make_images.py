@@ -73,7 +73,10 @@ files = {
     "rgb16.png": rgb16(),
     "interlaced.png": interlaced(),
 }
-refused = {"cmyk.jpg": saved(picture("CMYK"), "JPEG")}
+# Not in expected.txt: refused; and one that is large enough to be scaled in its DCT.
+smooth = Image.new("RGB", (64, 48))
+smooth.putdata([(x * 4, y * 5, (x + y) * 2) for y in range(48) for x in range(64)])
+others = {"cmyk.jpg": saved(picture("CMYK"), "JPEG"), "smooth.jpg": saved(smooth, "JPEG", quality=85)}
 
 OUT.mkdir(exist_ok=True)
 with open(OUT / "expected.txt", "w") as out:
@@ -86,5 +89,5 @@ with open(OUT / "expected.txt", "w") as out:
         image = image.convert("L" if name.startswith("grey") else "RGB")
         values = " ".join(str(v) for v in image.tobytes())
         out.write(f"{name} {H} {W} {len(image.getbands())} {values}\n")
-for name, data in refused.items():
+for name, data in others.items():
     (OUT / name).write_bytes(data)

@@ -8,8 +8,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static char archive[1024];
 static const char *fashion;
+
+#ifdef MIO_HAVE_JPEG
+static char archive[1024];
 
 static int has_archive(void)
 {
@@ -17,6 +19,7 @@ static int has_archive(void)
     snprintf(archive, sizeof archive, "%s/cifar10-jpeg.tar.gz", folder ? folder : "");
     return folder && !access(archive, R_OK);
 }
+#endif
 
 static int has_fashion(void)
 {

@@ -161,7 +161,7 @@ static void multiply(const run *job, const mio__real *v, mio__real *products, si
     const mio__winograd_pass *pass = job->pass;
     const size_t from = pass->source.block, to = pass->target.block, blocks = pass->source.blocks;
     const size_t column = chunk * pass->slots * pass->tiling.lanes;
-    const mio__real *weights = job->weights + (point * pass->target.blocks + block) * blocks * from * to;
+    const mio__real *weights = job->weights + point * mio__winograd_weight_stride(pass) + block * blocks * from * to;
     for (size_t i = 0; i < blocks; i++) {
         lists[i] = weights + i * from * to;
         lists[blocks + i] = v + point * v_stride(pass) + (i * block_columns(pass) + column) * from;

@@ -38,7 +38,8 @@ size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t wo
 void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass, size_t workers, void *scratch,
                             const mio__real *weights, const mio__real *source, mio__real *target, int accumulate);
 
-/** Elements of the transformed weights. */
+/** Elements from point to point of the transformed weights, and in all. */
+size_t mio__winograd_weight_stride(const mio__winograd_pass *pass);
 size_t mio__winograd_weight_count(const mio__winograd_pass *pass);
 /** Transformed weights [point][target block][source block][source channel][target channel]. */
 void mio__winograd_prepare(mio_context *context, const mio__winograd_pass *pass, int backward, size_t workers,

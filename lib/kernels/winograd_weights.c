@@ -9,9 +9,14 @@ enum { STRIP = 16, TAPS = 9 };
 
 /* ---- the transformed weights ---- */
 
+size_t mio__winograd_weight_stride(const mio__winograd_pass *pass)
+{
+    return mio__point_stride(pass->target.blocks * pass->target.block * pass->source.blocks * pass->source.block);
+}
+
 size_t mio__winograd_weight_count(const mio__winograd_pass *pass)
 {
-    return pass->tiling.points * pass->target.blocks * pass->target.block * pass->source.blocks * pass->source.block;
+    return pass->tiling.points * mio__winograd_weight_stride(pass);
 }
 
 typedef struct preparation {
@@ -25,10 +30,9 @@ static void prepare_forward(void *argument, size_t item, size_t worker)
 {
     const preparation *job = argument;
     const size_t tile = job->pass->source.block * job->pass->target.block;
-    const size_t stride = job->pass->target.blocks * job->pass->source.blocks * tile;
     (void)worker;
     job->pass->tiling.transforms->weights(job->weights + item * TAPS * tile, (ptrdiff_t)tile, tile,
-                                          job->transformed + item * tile, stride);
+                                          job->transformed + item * tile, mio__winograd_weight_stride(job->pass));
 }
 
 /* One pair of blocks, backward: every tap transposed, and the taps in reverse, which rotates them by half a turn. */
@@ -37,7 +41,7 @@ static void prepare_backward(void *argument, size_t item, size_t worker)
     const preparation *job = argument;
     const size_t from = job->pass->source.block, to = job->pass->target.block, tile = from * to; /* of dy, of dx */
     const size_t blocks = job->pass->target.blocks, out = item / blocks, in = item % blocks;
-    const size_t stride = blocks * job->pass->source.blocks * tile;
+    const size_t stride = mio__winograd_weight_stride(job->pass);
     const mio__real *weights = job->weights + item * TAPS * tile; /* [tap][channel of dx][channel of dy] */
     mio__real *transformed = job->transformed + (in * job->pass->source.blocks + out) * tile;
     (void)worker;

@@ -1,6 +1,6 @@
 /* Time of one loss value with gradients, in milliseconds: bench_loss [threads [dim]] */
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #include <mio/mio.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

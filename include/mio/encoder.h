@@ -35,7 +35,8 @@ MIO_API void mio_builder_release(mio_builder *builder);
 
 /**
  * Names the tensors of the next layer: "layer1.0.conv1" makes "layer1.0.conv1.weight". Without it layers are called
- * "conv0", "bn1", ... after their place in the graph.
+ * "conv0", "bn1", ... after their place in the graph. Before mio_builder_resnet or _projector it is a prefix: "left" makes
+ * "left.conv1.weight". At most 160 bytes.
  */
 MIO_API void mio_builder_name(mio_builder *builder, const char *name);
 
@@ -84,7 +85,11 @@ MIO_API mio_encoder *mio_encoder_retain(mio_encoder *encoder);
 /** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_encoder_release(mio_encoder *encoder);
 
-/** Sets a named parameter of the encoder ("algorithm": how convolutions are computed). */
+/**
+ * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast) or
+ * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
+ * calls with fewer than 12 images run image by image, with less delay, and may differ from larger calls in the last bits).
+ */
 MIO_API mio_status mio_encoder_set(mio_encoder *encoder, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_encoder_set_text(mio_encoder *encoder, const char *parameter, const char *text);

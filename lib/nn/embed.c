@@ -74,7 +74,7 @@ static mio_status embed_all(embedding *job, size_t count, float *features)
     mio_encoder *encoder = job->encoder;
     const size_t dim = encoder->graph.values[encoder->graph.features].shape.channels;
     while (job->first < count) {
-        const size_t left = count - job->first, lanes = mio__inference_lanes(encoder, left);
+        const size_t left = count - job->first, lanes = mio__inference_lanes(encoder, count, left);
         const size_t part = left < lanes ? left : lanes;
         mio__inference_run run;
         const mio_status status = mio__inference_begin(encoder, lanes, &run);

@@ -7,9 +7,13 @@
 
 static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
 
-static const mio__parameter parameters[] = {
-    {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
-     "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
+enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_COUNT };
+
+static const mio__parameter parameters[PARAMETER_COUNT] = {
+    [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
+                             "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
+    [PARAMETER_BATCH_INVARIANT] = {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
+                                   "give an image the same bits alone and among others, at a higher cost for few images", ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
@@ -43,7 +47,7 @@ mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int3
     made->context = mio_context_retain(layers->context);
     made->graph.context = made->graph.layers.context = made->context;
     made->version = 1;
-    mio__settings_init(&made->settings, "encoder", "", parameters, sizeof parameters / sizeof *parameters);
+    mio__settings_init(&made->settings, "encoder", "", parameters, PARAMETER_COUNT);
     const mio_status status = build(made, layers, features, projections);
     if (status)
         mio_encoder_release(made);
@@ -100,7 +104,12 @@ void mio__encoder_changed(mio_encoder *encoder)
 
 mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder)
 {
-    return (mio__conv_algorithm)encoder->settings.values[0];
+    return (mio__conv_algorithm)encoder->settings.values[PARAMETER_ALGORITHM];
+}
+
+int mio__encoder_batch_invariant(const mio_encoder *encoder)
+{
+    return encoder->settings.values[PARAMETER_BATCH_INVARIANT] != 0;
 }
 
 const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char *layer)

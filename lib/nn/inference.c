@@ -1,10 +1,11 @@
-/* Evaluation passes. Images go through in batches whose number of lanes depends on how many are left, and whose arithmetic on
-   an image does not: an image has the same features alone and among others. */
+/* Evaluation passes. A batch of inference has 16 or 32 lanes: with these the arithmetic on an image is the same, so an image has the
+   same features wherever it lies in a call and whoever else is in it. Calls with few images would waste most of the lanes; they
+   run image by image, which may differ in the last bits, unless the parameter "batch_invariant" forbids it. */
 #include "kernels/elementwise.h"
 #include "nn/inference.h"
 
-/* Fewer lanes leave too little to do for one call of a matrix kernel. */
-enum { LANE_LEAST = 8 };
+/* Below FEW images, so many passes of one lane are faster than one of LANE_LEAST. */
+enum { LANE_LEAST = 16, FEW = 12 };
 /* Where images are large, fewer lanes keep an arena below about this. */
 #define ARENA_TARGET ((double)(128 << 20))
 
@@ -25,13 +26,11 @@ static size_t lane_limit(const mio__graph *graph)
     return lanes;
 }
 
-size_t mio__inference_lanes(const mio_encoder *encoder, size_t left)
+size_t mio__inference_lanes(const mio_encoder *encoder, size_t count, size_t left)
 {
-    const size_t limit = lane_limit(&encoder->graph);
-    size_t lanes = LANE_LEAST;
-    while (lanes < limit && lanes < left)
-        lanes *= 2;
-    return lanes;
+    if (count < FEW && !mio__encoder_batch_invariant(encoder))
+        return 1;
+    return left > LANE_LEAST ? lane_limit(&encoder->graph) : LANE_LEAST;
 }
 
 /* ---- plans and states ---- */
@@ -179,7 +178,7 @@ mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *im
     const mio__layer *input = &graph->layers.items[0];
     for (size_t done = 0; done < count && !status;) {
         mio__inference_run run;
-        const size_t lanes = mio__inference_lanes(encoder, count - done);
+        const size_t lanes = mio__inference_lanes(encoder, count, count - done);
         const size_t part = count - done < lanes ? count - done : lanes;
         if ((status = mio__inference_begin(encoder, lanes, &run)))
             break;

@@ -11,8 +11,8 @@ typedef struct mio__inference_run {
     mio__pass pass;
 } mio__inference_run;
 
-/** Lanes of the next batch when so many images are left. */
-size_t mio__inference_lanes(const mio_encoder *encoder, size_t left);
+/** Lanes of the next batch of a call with count images when so many of them are left. */
+size_t mio__inference_lanes(const mio_encoder *encoder, size_t count, size_t left);
 /** Borrows a state for batches of so many lanes; may be called from several threads. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__inference_begin(mio_encoder *encoder, size_t lanes, mio__inference_run *run);
 /** Gives it back. */

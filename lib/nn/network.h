@@ -55,6 +55,8 @@ struct mio_encoder {
 
 /** An encoder of these layers with tensors of zeros, running variances of 1. Errors: mio__graph_make's. */
 mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder);
+/** The parameter "batch_invariant". */
+int mio__encoder_batch_invariant(const mio_encoder *encoder);
 /** The algorithm that the parameter asks for. */
 mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder);
 /** Name of the algorithm of a layer's convolution in the last training pass; NULL if it has none. For tests. */

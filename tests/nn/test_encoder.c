@@ -1,0 +1,861 @@
+/* The encoder's promises: files, threads, memory, refusals, embedding. */
+#define _POSIX_C_SOURCE 200809L
+#include "nn/network.h"
+#include "nn/resize.h"
+
+#include "golden/golden.h"
+#include "support/allocator.h"
+
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char path[64];
+static test_allocator allocator;
+static mio_context *context;
+
+static void begin(void)
+{
+    snprintf(path, sizeof path, "/tmp/mio-encoder-XXXXXX");
+    const int file = mkstemp(path);
+    ck_assert_int_ge(file, 0);
+    close(file);
+    test_allocator_init(&allocator);
+    context = test_allocator_context(&allocator, 2);
+    ck_assert_ptr_nonnull(context);
+}
+
+static void end(void)
+{
+    unlink(path);
+    mio_context_release(context);
+    ck_assert_uint_eq(allocator.blocks, 0);
+    ck_assert_uint_eq(allocator.mistakes, 0);
+}
+
+static void good(mio_status status)
+{
+    ck_assert_msg(status == MIO_OK, "%s: %s", mio_status_name(status), mio_last_error());
+}
+
+static void refused(mio_status status, mio_status expected, const char *words)
+{
+    ck_assert_msg(status == expected, "%s, not %s: %s", mio_status_name(status), mio_status_name(expected),
+                  mio_last_error());
+    ck_assert_msg(strstr(mio_last_error(), words) != NULL, "'%s' does not say '%s'", mio_last_error(), words);
+}
+
+static float *numbers(uint64_t stream, size_t count)
+{
+    float *values = malloc(count * sizeof *values);
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)golden_signed(stream, i);
+    return values;
+}
+
+/* A residual network of 3 x 12 x 10 images with 12 features and 5 projections. */
+enum { HEIGHT = 12, WIDTH = 10, PIXELS = 3 * HEIGHT * WIDTH, FEATURES = 12, PROJECTIONS = 5 };
+
+static mio_status build_small(mio_context *in, mio_encoder **encoder)
+{
+    mio_builder *b;
+    const mio_status status = mio_builder_create(in, 3, HEIGHT, WIDTH, &b);
+    if (status)
+        return status;
+    mio_node x = mio_builder_conv2d(b, mio_builder_input(b), 12, 3, 1, 1);
+    x = mio_builder_relu(b, mio_builder_batch_norm(b, x));
+    mio_node y = mio_builder_batch_norm(b, mio_builder_conv2d(b, x, 12, 3, 1, 1));
+    x = mio_builder_max_pool(b, mio_builder_relu(b, mio_builder_add(b, y, x)), 3, 2, 1);
+    y = mio_builder_conv2d(b, mio_builder_relu(b, x), 12, 1, 2, 0);
+    const mio_node h = mio_builder_global_average_pool(b, y);
+    const mio_node z = mio_builder_linear(b, mio_builder_projector(b, h, 2, 16, 7), PROJECTIONS, 1);
+    const mio_status finished = mio_builder_finish(b, h, z, encoder);
+    mio_builder_release(b);
+    return finished;
+}
+
+static mio_encoder *small(mio_context *in)
+{
+    mio_encoder *encoder;
+    good(build_small(in, &encoder));
+    return encoder;
+}
+
+/* One step's worth: forward and backward, with something for the gradients to be. */
+static mio_status train_once(mio_encoder *encoder, size_t views, size_t count, const float *images)
+{
+    float *z = malloc(views * count * PROJECTIONS * sizeof *z);
+    mio_status status = mio_encoder_forward(encoder, views, count, images, NULL, z);
+    if (!status)
+        status = mio_encoder_backward(encoder, z, NULL);
+    free(z);
+    return status;
+}
+
+/* ---- initialisation and tensors ---- */
+
+START_TEST(initial_weights)
+{
+    mio_builder *b;
+    mio_encoder *encoder, *same;
+    good(mio_builder_create(context, 3, 16, 16, &b));
+    mio_node x = mio_builder_conv2d(b, mio_builder_input(b), 40, 5, 2, 2);
+    x = mio_builder_batch_norm(b, x);
+    const mio_node h = mio_builder_global_average_pool(b, mio_builder_conv2d(b, x, 60, 3, 1, 1));
+    const mio_node z = mio_builder_linear(b, h, 50, 1);
+    good(mio_builder_finish(b, h, z, &encoder));
+    good(mio_builder_finish(b, h, z, &same));
+    mio_builder_release(b);
+    static const struct expectation {
+        const char *name;
+        size_t count;
+        double deviation, bound;
+    } expectations[] = {
+        {"conv0.weight", 40 * 3 * 25, 0.0447213595, 1}, /* sqrt(2 / (40 x 25)) */
+        {"conv2.weight", 60 * 40 * 9, 0.0608580619, 1}, /* sqrt(2 / (60 x 9)) */
+        {"linear4.weight", 50 * 60, 0.0745355992, 0.1290994449}, /* 1 / sqrt(60), its third */
+        {"linear4.bias", 50, 0.0745355992, 0.1290994449},
+    };
+    for (size_t i = 0; i < 4; i++) {
+        const struct expectation *e = &expectations[i];
+        float *values = malloc(e->count * sizeof *values), *others = malloc(e->count * sizeof *values);
+        double sum = 0, square = 0;
+        good(mio_encoder_get_tensor(encoder, e->name, e->count, values));
+        good(mio_encoder_get_tensor(same, e->name, e->count, others));
+        ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
+        for (size_t k = 0; k < e->count; k++) {
+            ck_assert_double_le(fabs(values[k]), e->bound);
+            sum += values[k];
+            square += (double)values[k] * values[k];
+        }
+        const double n = (double)e->count;
+        ck_assert_double_lt(fabs(sum / n), 4 * e->deviation / sqrt(n));
+        ck_assert_double_lt(fabs(sqrt(square / n) / e->deviation - 1), 4 / sqrt(2 * n));
+        good(mio_encoder_initialize(same, 1));
+        good(mio_encoder_get_tensor(same, e->name, e->count, others));
+        ck_assert_int_ne(memcmp(values, others, e->count * sizeof *values), 0);
+        good(mio_encoder_initialize(same, 0));
+        good(mio_encoder_get_tensor(same, e->name, e->count, others));
+        ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
+        free(values);
+        free(others);
+    }
+    float one;
+    good(mio_encoder_get_tensor(encoder, "bn1.num_batches_tracked", 1, &one));
+    ck_assert(one == 0);
+    mio_encoder_release(encoder);
+    mio_encoder_release(same);
+}
+END_TEST
+
+/* Filling stays 0 in weights and gradients, whatever passes run. */
+START_TEST(filling_stays_zero)
+{
+    mio_encoder *encoder = small(context);
+    float *images = numbers(1, 2 * 5 * PIXELS);
+    good(train_once(encoder, 2, 5, images));
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        const mio__tensor *tensor = &encoder->tensors[i];
+        float *torch = malloc(tensor->count * sizeof *torch);
+        mio__real *again = calloc(tensor->stored, sizeof *again);
+        for (int gradient = 0; gradient <= tensor->trainable; gradient++) {
+            const mio__real *stored = gradient ? tensor->gradient : tensor->value;
+            mio__tensor_unpack(encoder, i, stored, torch);
+            mio__tensor_pack(encoder, i, torch, again);
+            for (size_t k = 0; k < tensor->stored; k++)
+                ck_assert_msg(stored[k] == again[k], "%s: filling", tensor->name);
+        }
+        free(torch);
+        free(again);
+    }
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* torchvision's names in its order; the file lists one tensor a line after the model's name. */
+START_TEST(torchvision_names)
+{
+    static const char *const resnet18[] = {
+        "conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked",
+        "layer1.0.conv1.weight", "layer1.0.bn1.weight"};
+    mio_builder *b;
+    mio_encoder *encoder;
+    good(mio_builder_create(context, 3, 32, 32, &b));
+    const mio_node h = mio_builder_resnet(b, mio_builder_input(b), _i, 8, MIO_STEM_IMAGENET);
+    good(mio_builder_finish(b, h, -1, &encoder));
+    mio_builder_release(b);
+    ck_assert_uint_eq(mio_encoder_tensor_count(encoder), _i == 18 ? 120 : _i == 34 ? 216 : 318);
+    size_t dim, trainable = 0;
+    good(mio_encoder_feature_dim(encoder, &dim));
+    ck_assert_uint_eq(dim, _i == 50 ? 256 : 64);
+    good(mio_encoder_projection_dim(encoder, &dim));
+    ck_assert_uint_eq(dim, 0);
+    for (size_t i = 0; i < mio_encoder_tensor_count(encoder); i++) {
+        mio_tensor_info info = {.struct_size = sizeof info};
+        good(mio_encoder_tensor(encoder, i, &info));
+        if (i < 8)
+            ck_assert_str_eq(info.name, resnet18[i]);
+        trainable += info.trainable ? info.count : 0;
+        if (!strcmp(info.name, "layer4.0.downsample.0.weight")) {
+            ck_assert_uint_eq(info.rank, 4);
+            ck_assert_uint_eq(info.shape[0], _i == 50 ? 256 : 64);
+            ck_assert_uint_eq(info.shape[2], 1);
+        }
+    }
+    ck_assert_uint_eq(trainable, _i == 18 ? 176712 : _i == 34 ? 335464 : 374152);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+START_TEST(builder_refuses)
+{
+    mio_builder *b;
+    mio_encoder *encoder = NULL;
+    refused(mio_builder_create(context, 3, 0, 5, &b), MIO_ERROR_ARGUMENT, "no extent may be 0");
+    good(mio_builder_create(context, 3, 4, 4, &b));
+    mio_builder_name(b, "too.large");
+    ck_assert_int_eq(mio_builder_conv2d(b, mio_builder_input(b), 8, 7, 1, 1), -1);
+    ck_assert_int_eq(mio_builder_relu(b, 0), -1);
+    ck_assert_int_eq(mio_builder_linear(b, 99, 1, 1), -1);
+    refused(mio_builder_finish(b, 0, -1, &encoder), MIO_ERROR_ARGUMENT, "too.large");
+    mio_builder_release(b);
+
+    good(mio_builder_create(context, 3, 4, 4, &b));
+    const mio_node x = mio_builder_conv2d(b, mio_builder_input(b), 8, 3, 1, 1);
+    refused(mio_builder_finish(b, x, -1, &encoder), MIO_ERROR_ARGUMENT, "8 x 4 x 4");
+    const mio_node h = mio_builder_global_average_pool(b, x);
+    refused(mio_builder_finish(b, h, 77, &encoder), MIO_ERROR_ARGUMENT, "77");
+    good(mio_builder_finish(b, h, -1, &encoder)); /* a failed finish does not stick */
+    mio_encoder_release(encoder);
+    mio_builder_name(b, "conv0");
+    const mio_node twice = mio_builder_linear(b, h, 3, 0);
+    refused(mio_builder_finish(b, twice, -1, &encoder), MIO_ERROR_ARGUMENT, "'conv0'");
+    ck_assert_int_eq(mio_builder_add(b, x, h), -1);
+    refused(mio_builder_finish(b, h, -1, &encoder), MIO_ERROR_ARGUMENT, "differ in shape");
+    mio_builder_release(b);
+
+    good(mio_builder_create(context, 3, 9, 9, &b));
+    ck_assert_int_eq(mio_builder_resnet(b, mio_builder_input(b), 19, 8, MIO_STEM_SMALL), -1);
+    refused(mio_builder_finish(b, 0, -1, &encoder), MIO_ERROR_ARGUMENT, "18, 34 or 50");
+    mio_builder_release(b);
+    refused(mio_builder_finish(NULL, 0, -1, &encoder), MIO_ERROR_ARGUMENT, "NULL");
+    mio_builder_release(NULL);
+}
+END_TEST
+
+START_TEST(two_presets_in_one)
+{
+    mio_builder *b;
+    mio_encoder *encoder;
+    good(mio_builder_create(context, 3, 8, 8, &b));
+    mio_builder_name(b, "left");
+    const mio_node left = mio_builder_resnet(b, mio_builder_input(b), 18, 4, MIO_STEM_SMALL);
+    const mio_node right = mio_builder_resnet(b, mio_builder_input(b), 18, 4, MIO_STEM_SMALL);
+    const mio_node h = mio_builder_add(b, left, right);
+    good(mio_builder_finish(b, h, mio_builder_projector(b, h, 1, 1, 6), &encoder));
+    mio_builder_release(b);
+    float weights[4 * 27];
+    good(mio_encoder_get_tensor(encoder, "left.conv1.weight", 4 * 27, weights));
+    good(mio_encoder_get_tensor(encoder, "conv1.weight", 4 * 27, weights));
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+START_TEST(encoder_refuses)
+{
+    mio_encoder *encoder = small(context);
+    float *images = numbers(1, 2 * 3 * PIXELS), out[2 * 3 * FEATURES], z[2 * 3 * PROJECTIONS];
+    refused(mio_encoder_backward(encoder, z, NULL), MIO_ERROR_STATE, "mio_encoder_forward");
+    refused(mio_encoder_forward(encoder, 2, 0, images, out, NULL), MIO_ERROR_ARGUMENT, "empty");
+    refused(mio_encoder_forward(encoder, 2, 1, images, out, NULL), MIO_ERROR_ARGUMENT, "bn_layer");
+    refused(mio_encoder_get_gradient(encoder, "conv0.weight", 12 * 27, out), MIO_ERROR_STATE, "forward");
+    good(mio_encoder_forward(encoder, 2, 3, images, out, z));
+    images[(4 * HEIGHT + 7) * WIDTH * 3 + 5 * 3 + 2] = NAN;
+    refused(mio_encoder_forward(encoder, 2, 3, images, out, NULL), MIO_ERROR_ARGUMENT,
+            "image 4, row 7, column 5, channel 2");
+    images[(4 * HEIGHT + 7) * WIDTH * 3 + 5 * 3 + 2] = -INFINITY;
+    refused(mio_encoder_infer(encoder, 6, images, out, NULL), MIO_ERROR_ARGUMENT, "image 4, row 7, column 5, channel 2");
+    refused(mio_encoder_backward(encoder, NULL, NULL), MIO_ERROR_ARGUMENT, "both NULL");
+    good(mio_encoder_backward(encoder, z, out)); /* what was refused changed nothing */
+    refused(mio_encoder_backward(encoder, z, NULL), MIO_ERROR_STATE, "after each backward pass");
+    refused(mio_encoder_set_tensor(encoder, "conv0.weight", 3, out), MIO_ERROR_ARGUMENT, "324 values, not 3");
+    refused(mio_encoder_set_tensor(encoder, "conv9.weight", 3, out), MIO_ERROR_ARGUMENT, "conv9.weight");
+    out[0] = 1;
+    out[3] = NAN;
+    refused(mio_encoder_set_tensor(encoder, "bn1.bias", 12, out), MIO_ERROR_ARGUMENT, "value 3");
+    refused(mio_encoder_set_text(encoder, "algorithm", "slow"), MIO_ERROR_ARGUMENT, "accurate");
+    uint8_t bytes[PIXELS] = {0};
+    refused(mio_encoder_embed(encoder, 1, HEIGHT, WIDTH, 1, 0, bytes, out), MIO_ERROR_ARGUMENT, "1 channels");
+    refused(mio_encoder_embed(encoder, 1, HEIGHT, WIDTH, 3, 29, bytes, out), MIO_ERROR_ARGUMENT, "row_stride 29");
+    refused(mio_encoder_embed(encoder, 1, 0, WIDTH, 3, 0, bytes, out), MIO_ERROR_ARGUMENT, "extent");
+    const double mean[3] = {0, 0, 0}, deviation[3] = {1, 0, 1};
+    refused(mio_encoder_set_normalization(encoder, 3, mean, deviation), MIO_ERROR_ARGUMENT, "channel 1");
+    refused(mio_encoder_set_normalization(encoder, 2, mean, deviation), MIO_ERROR_ARGUMENT, "2 channels");
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* ---- passes ---- */
+
+/* Everything a step changes, in one array. */
+static float *whole_state(const mio_encoder *encoder, size_t *count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++)
+        total += 2 * encoder->tensors[i].count;
+    float *state = calloc(total, sizeof *state), *next = state;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        const mio__tensor *tensor = &encoder->tensors[i];
+        mio__tensor_unpack(encoder, i, tensor->value, next);
+        if (tensor->gradient)
+            mio__tensor_unpack(encoder, i, tensor->gradient, next + tensor->count);
+        next += 2 * tensor->count;
+    }
+    *count = total;
+    return state;
+}
+
+static mio_encoder *resnet(mio_context *in, size_t width)
+{
+    mio_builder *b;
+    mio_encoder *encoder;
+    good(mio_builder_create(in, 3, 16, 16, &b));
+    const mio_node h = mio_builder_resnet(b, mio_builder_input(b), 18, width, MIO_STEM_SMALL);
+    good(mio_builder_finish(b, h, mio_builder_projector(b, h, 2, 40, PROJECTIONS), &encoder));
+    mio_builder_release(b);
+    return encoder;
+}
+
+START_TEST(same_bits_for_any_threads)
+{
+    static const double threads[] = {1, 2, 5};
+    static const char *const algorithms[] = {"exact", "accurate", "fast"};
+    const size_t count = 37;
+    float *images = numbers(1, 2 * count * 3 * 256), *first = NULL;
+    size_t size = 0;
+    for (int i = 0; i < 3; i++) {
+        good(mio_context_set(context, "threads", threads[i]));
+        mio_encoder *encoder = resnet(context, 16);
+        good(mio_encoder_set_text(encoder, "algorithm", algorithms[_i]));
+        good(train_once(encoder, 2, count, images));
+        good(train_once(encoder, 1, 2 * count, images));
+        float *state = whole_state(encoder, &size);
+        if (!first)
+            first = state;
+        else {
+            ck_assert_int_eq(memcmp(first, state, size * sizeof *state), 0);
+            free(state);
+        }
+        mio_encoder_release(encoder);
+    }
+    free(first);
+    free(images);
+}
+END_TEST
+
+/* Threads may change between a forward pass and its backward pass. */
+START_TEST(threads_change_midway)
+{
+    mio_encoder *encoder = resnet(context, 16);
+    float *images = numbers(1, 33 * 3 * 256), z[33 * PROJECTIONS];
+    good(mio_context_set(context, "threads", 1));
+    good(mio_encoder_forward(encoder, 1, 33, images, NULL, z));
+    good(mio_context_set(context, "threads", 7));
+    good(mio_encoder_backward(encoder, z, NULL));
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* Views apart are as two passes; the running statistics move once a view. */
+START_TEST(views_one_after_the_other)
+{
+    mio_encoder *together = small(context), *apart = small(context);
+    float *images = numbers(1, 2 * 5 * PIXELS);
+    float a[2 * 5 * FEATURES], b[2 * 5 * FEATURES], batches;
+    good(mio_encoder_forward(together, 2, 5, images, a, NULL));
+    good(mio_encoder_forward(apart, 1, 5, images, b, NULL));
+    good(mio_encoder_forward(apart, 1, 5, images + 5 * PIXELS, b + 5 * FEATURES, NULL));
+    for (size_t i = 0; i < 2 * 5 * FEATURES; i++)
+        ck_assert_float_eq_tol(a[i], b[i], 2e-6f);
+    size_t size;
+    float *s = whole_state(together, &size), *t = whole_state(apart, &size);
+    for (size_t i = 0; i < size; i++)
+        ck_assert_float_eq_tol(s[i], t[i], 2e-6f);
+    good(mio_encoder_get_tensor(together, "bn1.num_batches_tracked", 1, &batches));
+    ck_assert(batches == 2);
+    free(s);
+    free(t);
+    free(images);
+    mio_encoder_release(together);
+    mio_encoder_release(apart);
+}
+END_TEST
+
+/* A step allocates at its first run only. */
+START_TEST(steps_without_allocation)
+{
+    mio_encoder *encoder = resnet(context, 16);
+    float *images = numbers(1, 2 * 20 * 3 * 256);
+    good(train_once(encoder, 2, 20, images));
+    test_allocator_fail_from(&allocator, 1);
+    for (int i = 0; i < 3; i++) {
+        mio__encoder_changed(encoder);
+        good(train_once(encoder, 2, 20, images));
+    }
+    ck_assert_uint_eq(allocator.requests, 0);
+    test_allocator_fail_at(&allocator, 0);
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+START_TEST(plan_shares_memory)
+{
+    mio_builder *b;
+    mio_encoder *encoder;
+    good(mio_builder_create(context, 3, 32, 32, &b));
+    const mio_node h = mio_builder_resnet(b, mio_builder_input(b), 18, 64, MIO_STEM_SMALL);
+    good(mio_builder_finish(b, h, mio_builder_projector(b, h, 2, 2048, 128), &encoder));
+    mio_builder_release(b);
+    for (int training = 0; training <= 1; training++) {
+        mio__plan *plan;
+        const mio__images images = mio__images_of(training ? 2 : 1, training ? 64 : 32);
+        good(mio__plan_create(context, &encoder->graph, &images, MIO__CONV_EXACT, training, &plan));
+        printf("ResNet-18, %s of %zu x %zu: planned %.1f MB, unshared %.1f MB\n", training ? "training" : "inference",
+               images.views, images.count, (double)plan->arena_size * 1e-6, (double)plan->unshared_size * 1e-6);
+        ck_assert_double_lt((double)plan->arena_size, (training ? 0.6 : 0.2) * (double)plan->unshared_size);
+        mio__plan_destroy(plan);
+    }
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* ---- files ---- */
+
+static mio_encoder *trained(mio_context *in)
+{
+    static const double mean[3] = {0.4, 0.5, 0.6}, deviation[3] = {0.2, 0.25, 0.3};
+    mio_encoder *encoder = small(in);
+    float *images = numbers(1, 2 * 5 * PIXELS);
+    good(train_once(encoder, 2, 5, images));
+    good(mio_encoder_set_normalization(encoder, 3, mean, deviation));
+    good(mio_encoder_set_text(encoder, "algorithm", "accurate"));
+    free(images);
+    return encoder;
+}
+
+static void fill_bytes(uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)golden_bits(3, i);
+}
+
+START_TEST(saves_and_loads_every_bit)
+{
+    mio_encoder *encoder = trained(context), *loaded;
+    static uint8_t bytes[9 * PIXELS];
+    float a[9 * FEATURES], b[9 * FEATURES];
+    fill_bytes(bytes, sizeof bytes);
+    good(mio_encoder_save(encoder, path));
+    good(mio_encoder_load(context, path, &loaded));
+    good(mio_encoder_embed(encoder, 9, HEIGHT, WIDTH, 3, 0, bytes, a));
+    good(mio_encoder_embed(loaded, 9, HEIGHT, WIDTH, 3, 0, bytes, b));
+    ck_assert_int_eq(memcmp(a, b, sizeof a), 0);
+    ck_assert_uint_eq(mio_encoder_tensor_count(encoder), mio_encoder_tensor_count(loaded));
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        ck_assert_str_eq(encoder->tensors[i].name, loaded->tensors[i].name);
+        ck_assert_int_eq(memcmp(encoder->tensors[i].value, loaded->tensors[i].value,
+                                encoder->tensors[i].stored * sizeof(mio__real)), 0);
+    }
+    double algorithm;
+    good(mio_encoder_get(loaded, "algorithm", &algorithm));
+    ck_assert(algorithm == 1);
+    good(mio_encoder_initialize(loaded, 5));
+    mio__archive *archive;
+    good(mio__archive_open(context, path, &archive));
+    good(mio__encoder_restore(loaded, archive));
+    good(mio_encoder_embed(loaded, 9, HEIGHT, WIDTH, 3, 0, bytes, b));
+    ck_assert_int_eq(memcmp(a, b, sizeof a), 0);
+    mio_encoder *other = resnet(context, 4);
+    refused(mio__encoder_restore(other, archive), MIO_ERROR_FORMAT, "another network");
+    mio__archive_close(archive);
+    mio_encoder_release(other);
+    mio_encoder_release(encoder);
+    mio_encoder_release(loaded);
+}
+END_TEST
+
+static unsigned char *read_file(size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    unsigned char *bytes = calloc(1, 1 << 20);
+    *size = fread(bytes, 1, 1 << 20, file);
+    fclose(file);
+    return bytes;
+}
+
+static void expect_damage(const unsigned char *bytes, size_t size)
+{
+    mio_encoder *untouched = NULL;
+    FILE *file = fopen(path, "wb");
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+    const size_t blocks = allocator.blocks;
+    refused(mio_encoder_load(context, path, &untouched), MIO_ERROR_FORMAT, "offset");
+    ck_assert_ptr_null(untouched);
+    ck_assert_uint_eq(allocator.blocks, blocks);
+}
+
+START_TEST(damaged_files)
+{
+    mio_encoder *encoder = trained(context);
+    good(mio_encoder_save(encoder, path));
+    mio_encoder_release(encoder);
+    size_t size;
+    unsigned char *bytes = read_file(&size);
+    for (size_t cut = 0; cut < size; cut += cut < 300 ? 1 : 61)
+        expect_damage(bytes, cut);
+    for (size_t i = 0; i < size; i += i < 600 ? 1 : 59) {
+        if (i >= 8 && i < 12)
+            continue;
+        bytes[i] ^= (unsigned char)(1 << i % 8);
+        expect_damage(bytes, size);
+        bytes[i] ^= (unsigned char)(1 << i % 8);
+    }
+    expect_damage(bytes, size + 1);
+    free(bytes);
+}
+END_TEST
+
+/* Records that are whole and lie: a graph changed number by number never crashes, leaks or loads as something else's. */
+START_TEST(lying_graphs)
+{
+    mio_encoder *encoder = trained(context), *loaded;
+    good(mio_encoder_save(encoder, path));
+    mio__archive *archive;
+    size_t size;
+    good(mio__archive_open(context, path, &archive));
+    good(mio__archive_size(archive, "encoder/graph", &size));
+    unsigned char *graph = malloc(size);
+    good(mio__archive_get(archive, "encoder/graph", graph, size));
+    mio__archive_close(archive);
+    for (size_t i = 0; i < size; i++)
+        for (int value = 0; value < 3; value++) {
+            const unsigned char kept = graph[i];
+            const unsigned char lies[3] = {(unsigned char)(kept + 1), 0xff, 0};
+            graph[i] = lies[value];
+            mio__archive_writer *writer;
+            good(mio__archive_create(context, path, "ENCO", &writer));
+            good(mio__archive_put(writer, "encoder/graph", graph, size));
+            mio__archive_commit(writer);
+            const size_t blocks = allocator.blocks;
+            allocator.peak = 0;
+            ck_assert_int_eq(mio_encoder_load(context, path, &loaded), MIO_ERROR_FORMAT);
+            ck_assert_uint_eq(allocator.blocks, blocks);
+            ck_assert_uint_lt(allocator.peak, allocator.bytes + (1 << 20));
+            graph[i] = kept;
+        }
+    free(graph);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+static mio_status whole_life(mio_context *in, const float *images, const uint8_t *bytes)
+{
+    mio_encoder *encoder = NULL, *loaded = NULL;
+    float features[3 * FEATURES];
+    mio_status status = build_small(in, &encoder);
+    if (!status)
+        status = train_once(encoder, 2, 3, images);
+    if (!status)
+        status = mio_encoder_save(encoder, path);
+    if (!status)
+        status = mio_encoder_load(in, path, &loaded);
+    if (!status)
+        status = mio_encoder_embed(loaded, 3, HEIGHT + 1, WIDTH, 3, 0, bytes, features);
+    if (!status)
+        status = mio_encoder_infer(loaded, 3, images, features, NULL);
+    mio_encoder_release(encoder);
+    mio_encoder_release(loaded);
+    return status;
+}
+
+START_TEST(memory_refused)
+{
+    static uint8_t bytes[3 * 3 * (HEIGHT + 1) * WIDTH];
+    float *images = numbers(1, 2 * 3 * PIXELS);
+    fill_bytes(bytes, sizeof bytes);
+    good(whole_life(context, images, bytes));
+    const size_t blocks = allocator.blocks;
+    for (size_t n = 1;; n++) {
+        test_allocator_fail_at(&allocator, n);
+        const mio_status status = whole_life(context, images, bytes);
+        ck_assert_uint_eq(allocator.blocks, blocks);
+        if (!status) {
+            ck_assert_uint_lt(allocator.requests, n);
+            break;
+        }
+        ck_assert_msg(status == MIO_ERROR_MEMORY, "request %zu: %s", n, mio_last_error());
+    }
+    test_allocator_fail_at(&allocator, 0);
+    free(images);
+}
+END_TEST
+
+/* ---- inference ---- */
+
+/* An image's features do not depend on its company, nor on threads; without batch_invariant, only calls with few images may differ
+   from others, and then in the last bits. */
+START_TEST(embeds_alike_alone_and_together)
+{
+    enum { MANY = 75 };
+    static const char *const algorithms[] = {"exact", "accurate", "fast"};
+    mio_encoder *encoder = resnet(context, _i < 3 ? 16 : 6);
+    good(mio_encoder_set_text(encoder, "algorithm", algorithms[_i % 3]));
+    const size_t image = 3 * 256, dim = _i < 3 ? 128 : 48;
+    float *images = numbers(1, MANY * image);
+    float *together = malloc(MANY * dim * sizeof *together), *alone = malloc(MANY * dim * sizeof *alone);
+    good(mio_encoder_forward(encoder, 1, MANY, images, NULL, NULL));
+    good(mio_encoder_infer(encoder, MANY, images, together, NULL));
+    good(mio_encoder_infer(encoder, 3, images, alone, NULL));
+    for (size_t i = 0; i < 3 * dim; i++)
+        ck_assert_float_eq_tol(alone[i], together[i], 1e-4f);
+    good(mio_encoder_infer(encoder, 12, images + 60 * image, alone, NULL));
+    ck_assert_int_eq(memcmp(alone, together + 60 * dim, 12 * dim * sizeof *alone), 0);
+    good(mio_encoder_set(encoder, "batch_invariant", 1));
+    for (size_t i = 0; i < MANY; i += 1 + i % 7) {
+        good(mio_encoder_infer(encoder, 1, images + i * image, alone, NULL));
+        ck_assert_int_eq(memcmp(alone, together + i * dim, dim * sizeof *alone), 0);
+    }
+    for (size_t count = 2; count < MANY; count += 9) {
+        good(mio_context_set(context, "threads", (double)(count % 4 + 1)));
+        good(mio_encoder_infer(encoder, count, images, alone, NULL));
+        ck_assert_int_eq(memcmp(alone, together, count * dim * sizeof *alone), 0);
+    }
+    free(images);
+    free(together);
+    free(alone);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+typedef struct embedder {
+    mio_encoder *encoder;
+    const uint8_t *bytes;
+    const float *expected;
+    size_t count;
+    int wrong;
+} embedder;
+
+enum { CROWD = 40 };
+
+static void *embed_repeatedly(void *argument)
+{
+    embedder *job = argument;
+    float *features = malloc(CROWD * FEATURES * sizeof *features);
+    for (int i = 0; i < 6; i++)
+        if (mio_encoder_embed(job->encoder, job->count, HEIGHT, WIDTH, 3, 0, job->bytes, features) ||
+            memcmp(features, job->expected, job->count * FEATURES * sizeof *features))
+            job->wrong++;
+    free(features);
+    return NULL;
+}
+
+START_TEST(embeds_concurrently)
+{
+    static uint8_t bytes[CROWD * PIXELS];
+    fill_bytes(bytes, sizeof bytes);
+    mio_encoder *encoder = trained(context);
+    good(mio_encoder_set(encoder, "batch_invariant", _i));
+    float *expected = malloc(CROWD * FEATURES * sizeof *expected);
+    good(mio_encoder_embed(encoder, CROWD, HEIGHT, WIDTH, 3, 0, bytes, expected));
+    mio__encoder_changed(encoder); /* so that the threads meet over preparing it */
+    pthread_t threads[4];
+    embedder jobs[4];
+    for (size_t i = 0; i < 4; i++) {
+        jobs[i] = (embedder){encoder, bytes, expected, i % 2 ? CROWD : _i ? 3 : 20, 0};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, embed_repeatedly, &jobs[i]), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_int_eq(jobs[i].wrong, 0);
+    }
+    free(expected);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* Bytes of the encoder's own size: (v / 255 - mean) / deviation, whatever the stride. */
+START_TEST(embeds_as_it_infers)
+{
+    enum { STRIDE = 3 * WIDTH + 7 };
+    mio_encoder *encoder = trained(context);
+    static uint8_t bytes[2 * HEIGHT * STRIDE];
+    fill_bytes(bytes, sizeof bytes);
+    double mean[3], deviation[3];
+    good(mio_encoder_get_normalization(encoder, 3, mean, deviation));
+    float images[2 * PIXELS], a[2 * FEATURES], b[2 * FEATURES], *next = images;
+    for (size_t i = 0; i < 2 * HEIGHT; i++)
+        for (size_t k = 0; k < 3 * WIDTH; k++)
+            *next++ = (float)((bytes[i * STRIDE + k] / 255.0 - mean[k % 3]) / deviation[k % 3]);
+    good(mio_encoder_infer(encoder, 2, images, a, NULL));
+    good(mio_encoder_embed(encoder, 2, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
+    ck_assert_int_eq(memcmp(a, b, sizeof a), 0);
+    good(mio_encoder_embed(encoder, 0, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* ---- resizing ---- */
+
+static void resize(size_t height, size_t width, size_t channels, const uint8_t *pixels, size_t out_height,
+                   size_t out_width, float *out)
+{
+    mio__resize_axis rows, columns;
+    good(mio__resize_axis_make(context, height, out_height, &rows));
+    good(mio__resize_axis_make(context, width, out_width, &columns));
+    float *scratch = malloc(height * out_width * channels * sizeof *scratch);
+    mio__resize(&rows, &columns, channels, width * channels, pixels, scratch, out);
+    free(scratch);
+    mio__resize_axis_free(context, &rows);
+    mio__resize_axis_free(context, &columns);
+}
+
+START_TEST(resizes_by_the_rule)
+{
+    /* Enlarging by 2: positions -0.25, 0.25, 0.75, 1.25 of two pixels. Halving 4: triangle of half-width 2, centres 1 and 3:
+       weights 3 3 1 of 7 and their mirror image. */
+    const uint8_t two[2] = {0, 100}, four[4] = {70, 140, 210, 0};
+    float out[4];
+    resize(1, 2, 1, two, 1, 4, out);
+    ck_assert_float_eq_tol(out[0], 0, 1e-5f);
+    ck_assert_float_eq_tol(out[1], 25, 1e-4f);
+    ck_assert_float_eq_tol(out[2], 75, 1e-4f);
+    ck_assert_float_eq_tol(out[3], 100, 1e-4f);
+    resize(4, 1, 1, four, 2, 1, out);
+    ck_assert_float_eq_tol(out[0], (3 * 70 + 3 * 140 + 210) / 7.f, 1e-3f);
+    ck_assert_float_eq_tol(out[1], (140 + 3 * 210) / 7.f, 1e-3f);
+    /* A constant stays, at any sizes; so does an image of the same size. */
+    uint8_t flat[23 * 31 * 2];
+    float large[40 * 50 * 2];
+    memset(flat, 201, sizeof flat);
+    for (size_t h = 1; h <= 40; h += 13)
+        for (size_t w = 1; w <= 50; w += 7) {
+            resize(23, 31, 2, flat, h, w, large);
+            for (size_t i = 0; i < 2 * h * w; i++)
+                ck_assert_float_eq_tol(large[i], 201, 1e-3f);
+        }
+    fill_bytes(flat, sizeof flat);
+    resize(23, 31, 2, flat, 23, 31, large);
+    for (size_t i = 0; i < sizeof flat; i++)
+        ck_assert(large[i] == flat[i]);
+}
+END_TEST
+
+/* torchvision's antialiased resize, if its golden values are there. */
+START_TEST(resizes_as_torchvision)
+{
+    char file[1024];
+    golden_file golden;
+    snprintf(file, sizeof file, "%s/augment.txt.gz", getenv("MIO_GOLDEN") ? getenv("MIO_GOLDEN") : "");
+    if (golden_open(&golden, file))
+        return;
+    size_t seen = 0;
+    for (size_t r = 0; r < golden.count; r++) {
+        unsigned number, channels, height, width, out_height, out_width;
+        if (sscanf(golden.records[r].name, "resize_antialias:%u:%u:%u:%u:%u:%u", &number, &channels, &height, &width,
+                   &out_height, &out_width) != 6)
+            continue;
+        uint8_t *pixels = malloc(height * width * channels);
+        float *out = malloc(out_height * out_width * channels * sizeof *out);
+        golden_picture(number, channels, height, width, pixels);
+        resize(height, width, channels, pixels, out_height, out_width, out);
+        for (size_t c = 0; c < channels; c++)
+            for (size_t i = 0; i < out_height * out_width; i++)
+                ck_assert_double_lt(
+                    fabs(out[i * channels + c] / 255 - golden.records[r].values[c * out_height * out_width + i]), 3e-6);
+        free(pixels);
+        free(out);
+        seen++;
+    }
+    ck_assert_uint_gt(seen, 0);
+    golden_close(&golden);
+}
+END_TEST
+
+START_TEST(embeds_other_sizes)
+{
+    mio_encoder *encoder = trained(context);
+    static uint8_t large[2 * 3 * 4 * PIXELS], fitting[PIXELS];
+    /* Pixels doubled, smoothly shaded: resizing gives back about the original. */
+    for (size_t y = 0; y < HEIGHT; y++)
+        for (size_t x = 0; x < WIDTH; x++)
+            for (size_t c = 0; c < 3; c++) {
+                fitting[(y * WIDTH + x) * 3 + c] = (uint8_t)(10 * y + 8 * x + 20 * c);
+                for (size_t k = 0; k < 4; k++)
+                    large[((2 * y + k / 2) * 2 * WIDTH + 2 * x + k % 2) * 3 + c] = fitting[(y * WIDTH + x) * 3 + c];
+            }
+    float a[FEATURES], b[FEATURES];
+    double apart = 0, norm = 0;
+    good(mio_encoder_embed(encoder, 1, HEIGHT, WIDTH, 3, 0, fitting, a));
+    good(mio_encoder_embed(encoder, 1, 2 * HEIGHT, 2 * WIDTH, 3, 0, large, b));
+    for (size_t i = 0; i < FEATURES; i++) {
+        apart += (a[i] - b[i]) * (a[i] - b[i]);
+        norm += a[i] * a[i];
+    }
+    ck_assert_double_lt(sqrt(apart / norm), 0.05);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+static TCase *group(Suite *suite, const char *name)
+{
+    TCase *made = tcase_create(name);
+    tcase_set_timeout(made, 100);
+    tcase_add_checked_fixture(made, begin, end);
+    suite_add_tcase(suite, made);
+    return made;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("encoder");
+    TCase *tensors = group(suite, "tensors"), *passes = group(suite, "passes"), *files = group(suite, "files");
+    TCase *memory = group(suite, "memory"), *inference = group(suite, "inference");
+    tcase_add_test(tensors, initial_weights);
+    tcase_add_test(tensors, filling_stays_zero);
+    tcase_add_loop_test(tensors, torchvision_names, 18, 19);
+    tcase_add_loop_test(tensors, torchvision_names, 34, 35);
+    tcase_add_loop_test(tensors, torchvision_names, 50, 51);
+    tcase_add_test(tensors, builder_refuses);
+    tcase_add_test(tensors, two_presets_in_one);
+    tcase_add_test(tensors, encoder_refuses);
+    tcase_add_loop_test(passes, same_bits_for_any_threads, 0, 3);
+    tcase_add_test(passes, threads_change_midway);
+    tcase_add_test(passes, views_one_after_the_other);
+    tcase_add_test(passes, steps_without_allocation);
+    tcase_add_test(passes, plan_shares_memory);
+    tcase_add_test(files, saves_and_loads_every_bit);
+    tcase_add_test(files, damaged_files);
+    tcase_add_test(files, lying_graphs);
+    tcase_add_test(memory, memory_refused);
+    tcase_add_loop_test(inference, embeds_alike_alone_and_together, 0, 6);
+    tcase_add_loop_test(inference, embeds_concurrently, 0, 2);
+    tcase_add_test(inference, embeds_as_it_infers);
+    tcase_add_test(inference, resizes_by_the_rule);
+    tcase_add_test(inference, resizes_as_torchvision);
+    tcase_add_test(inference, embeds_other_sizes);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}

@@ -97,6 +97,7 @@ typedef struct pass {
     mio__real *mean, *rstd, *running_mean, *running_variance;
     mio__real *output, *dgamma, *dbeta, *dresidual;
     mio__real *offset, *slope; /* views x channels */
+    mio__real *masked;         /* the gradient behind the ReLU, if the first backward pass keeps it */
     int dresidual_accumulate;
 } pass;
 
@@ -285,7 +286,7 @@ static void piece_gradient_sums(void *argument, size_t item, size_t worker)
     for (size_t run = 0; run < r.count; run++) {
         const size_t at = p.start + run * r.stride;
         s->kernels->gradient_sums(r.rows, block, s->mean + p.per_view, s->x + at, s->y ? s->y + at : NULL, s->dy + at,
-                                  p.sums, p.sums + block);
+                                  s->masked ? s->masked + at : NULL, p.sums, p.sums + block);
     }
 }
 
@@ -331,8 +332,8 @@ static void backward_piece(void *argument, size_t item, size_t worker)
                              s->dresidual ? s->dresidual + at : NULL, s->dresidual_accumulate);
     }
     clear_filling(s->norm, &p, s->output);
-    if (s->dresidual && !s->dresidual_accumulate)
-        clear_filling(s->norm, &p, s->dresidual);
+    if (s->masked || (s->dresidual && !s->dresidual_accumulate))
+        clear_filling(s->norm, &p, s->masked ? s->masked : s->dresidual);
 }
 
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
@@ -347,7 +348,13 @@ void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratc
               .dresidual_accumulate = dresidual_accumulate};
     s.offset = (mio__real *)(s.records + s.c.items * s.c.record);
     s.slope = s.offset + norm->images.views * channel_count(norm);
+    /* The residual's gradient is the masked one: the first pass writes it, and the second reads it in place of two. */
+    s.masked = s.y && !dresidual_accumulate ? dresidual : NULL;
     mio__parallel(context, workers, s.c.items, piece_gradient_sums, &s);
     mio__parallel(context, workers, norm->shape.blocks, block_gradients, &s);
+    if (s.masked) {
+        s.dy = s.masked;
+        s.y = s.dresidual = NULL;
+    }
     mio__parallel(context, workers, s.c.items, backward_piece, &s);
 }

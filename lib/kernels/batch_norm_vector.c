@@ -120,7 +120,7 @@ static void normalize(size_t rows, size_t block, const mio__real *mean, const mi
 /* ---- gradient sums ---- */
 
 STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *x,
-                          const mio__real *y, const mio__real *dy, double *sum, double *product)
+                          const mio__real *y, const mio__real *dy, mio__real *masked, double *sum, double *product)
 {
     mio__vector means[STRIP_LIMIT];
     for (size_t v = 0; v < vectors; v++)
@@ -134,6 +134,8 @@ STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__
                 mio__vector g = mio__load(dy + at);
                 if (y)
                     g = mio__select(mio__load(y + at) > 0, g);
+                if (masked)
+                    mio__store(masked + at, g);
                 sums[v] += g;
                 products[v] += g * (mio__load(x + at) - means[v]);
             }
@@ -143,26 +145,29 @@ STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__
 }
 
 static void gradient_sums(size_t rows, size_t block, const mio__real *mean, const mio__real *x, const mio__real *y,
-                          const mio__real *dy, double *sum, double *product)
+                          const mio__real *dy, mio__real *masked, double *sum, double *product)
 {
     const size_t vectors = strip_vectors(block);
     if (!vectors) {
         for (size_t at = 0; at < rows * block; at++) {
             const size_t c = at % block;
-            const double g = !y || y[at] > 0 ? (double)dy[at] : 0;
-            sum[c] += g;
-            product[c] += g * ((double)x[at] - (double)mean[c]);
+            const mio__real g = !y || y[at] > 0 ? dy[at] : 0;
+            if (masked)
+                masked[at] = g;
+            sum[c] += (double)g;
+            product[c] += (double)g * ((double)x[at] - (double)mean[c]);
         }
         return;
     }
     for (size_t c = 0; c < block; c += vectors * WIDTH) {
         const mio__real *output = y ? y + c : NULL;
+        mio__real *more = masked ? masked + c : NULL;
         if (vectors == 4)
-            gradient_sums_strip(4, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+            gradient_sums_strip(4, rows, block, mean + c, x + c, output, dy + c, more, sum + c, product + c);
         else if (vectors == 2)
-            gradient_sums_strip(2, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+            gradient_sums_strip(2, rows, block, mean + c, x + c, output, dy + c, more, sum + c, product + c);
         else
-            gradient_sums_strip(1, rows, block, mean + c, x + c, output, dy + c, sum + c, product + c);
+            gradient_sums_strip(1, rows, block, mean + c, x + c, output, dy + c, more, sum + c, product + c);
     }
 }
 

@@ -13,9 +13,12 @@ typedef struct mio__batch_norm_kernels {
     /** y = relu?((x - mean) scale + beta + residual); residual may be NULL, y may be x or residual. */
     void (*normalize)(size_t rows, size_t block, const mio__real *mean, const mio__real *scale, const mio__real *beta,
                       const mio__real *x, const mio__real *residual, int relu, mio__real *y);
-    /** With g = y > 0 ? dy : 0 (y NULL: g = dy): sum += sum of g, product += sum of g (x - mean). */
+    /**
+     * With g = y > 0 ? dy : 0 (y NULL: g = dy): sum += sum of g, product += sum of g (x - mean), and masked = g (masked
+     * may be NULL or dy).
+     */
     void (*gradient_sums)(size_t rows, size_t block, const mio__real *mean, const mio__real *x, const mio__real *y,
-                          const mio__real *dy, double *sum, double *product);
+                          const mio__real *dy, mio__real *masked, double *sum, double *product);
     /**
      * dx = scale g - offset - slope (x - mean), dresidual (+)= g. dresidual may be NULL; dx and dresidual may be dy
      * (not both).

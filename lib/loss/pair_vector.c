@@ -2,6 +2,8 @@
    lane, so that their order is written here and not left to the compiler. */
 #include "loss/pair_vector.h"
 
+#include "kernels/vector.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -287,23 +289,40 @@ static void wide_weights(size_t edge, double rate, const void *similarities, con
         }
 }
 
+typedef double wide_vector __attribute__((vector_size(MIO__VECTOR_BYTES)));
+
+static inline wide_vector load(const double *from)
+{
+    wide_vector v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+static inline void store(double *to, wide_vector v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+/* Four rows by two vectors of c at a time. */
 static void product(const mio__wide_product *p)
 {
-    enum { ROWS = 4 };
+    enum { ROWS = 4, WIDTH = MIO__VECTOR_BYTES / sizeof(double) };
     for (size_t j = 0; j < p->rows; j += ROWS)
-        for (size_t i = 0; i < p->columns; i += LANES) {
-            double sum[ROWS][LANES] = {{0}};
+        for (size_t i = 0; i < p->columns; i += 2 * WIDTH) {
+            wide_vector left[ROWS] = {{0}}, right[ROWS] = {{0}};
             for (size_t k = 0; k < p->inner; k++) {
                 const double *a = p->a + k * p->a_stride + i, *b = p->b + k * p->b_inner + j * p->b_row;
-                for (size_t y = 0; y < ROWS; y++)
-                    for (size_t x = 0; x < LANES; x++)
-                        sum[y][x] += a[x] * b[y * p->b_row];
-            }
-            for (size_t y = 0; y < ROWS; y++)
-                for (size_t x = 0; x < LANES; x++) {
-                    double *to = p->c + (j + y) * p->c_stride + i + x;
-                    *to = (p->accumulate ? *to : 0) + sum[y][x];
+                const wide_vector first = load(a), second = load(a + WIDTH);
+                for (size_t y = 0; y < ROWS; y++) {
+                    left[y] += first * b[y * p->b_row];
+                    right[y] += second * b[y * p->b_row];
                 }
+            }
+            for (size_t y = 0; y < ROWS; y++) {
+                double *to = p->c + (j + y) * p->c_stride + i;
+                store(to, p->accumulate ? load(to) + left[y] : left[y]);
+                store(to + WIDTH, p->accumulate ? load(to + WIDTH) + right[y] : right[y]);
+            }
         }
 }
 

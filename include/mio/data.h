@@ -29,8 +29,8 @@ MIO_API const char *mio_dataset_format_at(size_t index);
  *              or .tar of such folders; split names a sub-folder of path, or is NULL
  *   "flat"     all JPEG and PNG images below path, without labels; path and split as for "folder"
  * Images of folders keep their own sizes up to a limit (mio_dataset_options), lie in the order of their names (bytes
- * compared), are RGB unless all are grey, and lose their alpha. Symbolic links are followed, into each folder once; names
- * that begin with a dot are passed over; .jpg, .jpeg and .png are found in any case.
+ * compared), are RGB unless all are grey, and lose their alpha. .jpg, .jpeg and .png are found in any case; names that
+ * begin with a dot are passed over; symbolic links are followed, but not back into a folder that leads to them.
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
  * MIO_ERROR_UNSUPPORTED (a codec this build lacks; CMYK), MIO_ERROR_ARGUMENT (unknown format or split; an empty
  * dataset), MIO_ERROR_MEMORY.

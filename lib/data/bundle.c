@@ -92,8 +92,7 @@ mio_status mio__bundle_visit(const mio__source *source, const char *subfolder, s
         if (!inner)
             return MIO_ERROR_MEMORY;
         const int is_inside = !stat(inner, &facts) && S_ISDIR(facts.st_mode);
-        const mio_status status =
-            visit_folder(source, is_inside ? inner : source->path, count, files, read, argument);
+        const mio_status status = visit_folder(source, is_inside ? inner : source->path, count, files, read, argument);
         mio__free(source->context, inner);
         return status;
     }

@@ -5,7 +5,8 @@
 #include "data/store.h"
 #include "data/stream.h"
 
-/** One file of the dataset, found by its name alone, whatever folder of a tar it lies in; without a name it is not looked for. */
+/** One file of the dataset, found by its name alone, whatever folder of a tar it lies in; without a name it is not
+ * looked for. */
 typedef struct mio__bundle_file {
     const char *name;
     int is_optional;
@@ -15,9 +16,9 @@ typedef struct mio__bundle_file {
 typedef mio_status (*mio__bundle_read)(void *argument, size_t file, mio__stream *stream);
 
 /**
- * Calls read for every file of the list that is there: in the list's order from a folder (or from `subfolder` in it, which
- * the published archive unpacks to), in the archive's order from a tar. Errors: read's; MIO_ERROR_IO (a file that is not
- * optional is missing); MIO_ERROR_FORMAT (twice in a tar).
+ * Calls read for every file of the list that is there: in the list's order from a folder (or from `subfolder` in it,
+ * which the published archive unpacks to), in the archive's order from a tar. Errors: read's; MIO_ERROR_IO (a file that
+ * is not optional is missing); MIO_ERROR_FORMAT (twice in a tar).
  */
 mio_status mio__bundle_visit(const mio__source *source, const char *subfolder, size_t count,
                              const mio__bundle_file *files, mio__bundle_read read, void *argument);

@@ -1,5 +1,5 @@
-/* The binary version of CIFAR-10 and CIFAR-100: records of one label byte (CIFAR-100: coarse, then fine) and 32x32 pixels,
-   plane by plane: red, green, blue. */
+/* The binary version of CIFAR-10 and CIFAR-100: records of one label byte (CIFAR-100: coarse, then fine) and 32x32
+   pixels, plane by plane: red, green, blue. */
 #include "data/bundle.h"
 
 #include <string.h>
@@ -102,11 +102,17 @@ static mio_status read_file(void *argument, size_t file, mio__stream *stream)
 
 mio_status mio__read_cifar10(const mio__source *source, mio_dataset *dataset)
 {
-    cifar train = {.batches = 5, .label_bytes = 1, .classes = 10,
-                   .files = {{"data_batch_1.bin", 0}, {"data_batch_2.bin", 0}, {"data_batch_3.bin", 0},
-                             {"data_batch_4.bin", 0}, {"data_batch_5.bin", 0}, {"batches.meta.txt", 1}}};
-    cifar test = {.batches = 1, .label_bytes = 1, .classes = 10,
-                  .files = {{"test_batch.bin", 0}, {"batches.meta.txt", 1}}};
+    cifar train = {.batches = 5,
+                   .label_bytes = 1,
+                   .classes = 10,
+                   .files = {{"data_batch_1.bin", 0},
+                             {"data_batch_2.bin", 0},
+                             {"data_batch_3.bin", 0},
+                             {"data_batch_4.bin", 0},
+                             {"data_batch_5.bin", 0},
+                             {"batches.meta.txt", 1}}};
+    cifar test = {
+        .batches = 1, .label_bytes = 1, .classes = 10, .files = {{"test_batch.bin", 0}, {"batches.meta.txt", 1}}};
     const int is_train = source->split && !strcmp(source->split, "train");
     if (!is_train && (!source->split || strcmp(source->split, "test")))
         return mio__refuse_split(source, "train, test");
@@ -124,7 +130,10 @@ mio_status mio__read_cifar100(const mio__source *source, mio_dataset *dataset)
     if (split == 4)
         return mio__refuse_split(source, "train, test, train:coarse, test:coarse");
     const int is_coarse = split >= 2;
-    cifar work = {.batches = 1, .label_bytes = 2, .label_at = !is_coarse, .classes = is_coarse ? 20 : 100,
+    cifar work = {.batches = 1,
+                  .label_bytes = 2,
+                  .label_at = !is_coarse,
+                  .classes = is_coarse ? 20 : 100,
                   .files = {{split % 2 ? "test.bin" : "train.bin", 0},
                             {is_coarse ? "coarse_label_names.txt" : "fine_label_names.txt", 1}},
                   .dataset = dataset};

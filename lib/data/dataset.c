@@ -20,8 +20,7 @@ enum { BLOCK_HEADER = 64 };
 
 uint8_t *mio__dataset_add_pixels(mio_dataset *dataset, size_t size)
 {
-    mio__pixel_block *block =
-        mio__alloc(dataset->context, size <= SIZE_MAX / 2 ? size + BLOCK_HEADER : SIZE_MAX);
+    mio__pixel_block *block = mio__alloc(dataset->context, size <= SIZE_MAX / 2 ? size + BLOCK_HEADER : SIZE_MAX);
     if (!block)
         return NULL;
     block->next = dataset->blocks;
@@ -120,7 +119,10 @@ mio_status mio_dataset_from_memory(mio_context *context, size_t count, size_t he
                                    mio_dataset **dataset)
 {
     if (!context || !images || !dataset)
-        return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL", !context ? "the context" : !images ? "images" : "the dataset's place");
+        return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL",
+                         !context  ? "the context"
+                         : !images ? "images"
+                                   : "the dataset's place");
     mio_status status = check_shape(count, height, width, channels);
     if (status)
         return status;
@@ -169,9 +171,8 @@ static void call_back(void *argument, size_t item, size_t worker)
     (void)worker;
     const callback_work *work = argument;
     const mio_dataset *dataset = work->dataset;
-    work->codes[item] = work->source->read(work->source->user, item,
-                                           work->pixels + item * dataset->height * dataset->row_stride,
-                                           &dataset->labels[item]);
+    work->codes[item] = work->source->read(
+        work->source->user, item, work->pixels + item * dataset->height * dataset->row_stride, &dataset->labels[item]);
 }
 
 static mio_status check_calls(const callback_work *work)
@@ -209,7 +210,10 @@ mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t 
                                      const mio_image_source *source, mio_dataset **dataset)
 {
     if (!context || !source || !dataset)
-        return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL", !context ? "the context" : !source ? "the source" : "the dataset's place");
+        return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL",
+                         !context  ? "the context"
+                         : !source ? "the source"
+                                   : "the dataset's place");
     if (source->struct_size < sizeof *source || !source->read)
         return mio__fail(MIO_ERROR_ARGUMENT, "the image source needs its struct_size and read");
     callback_work work = {.source = source};

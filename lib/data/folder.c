@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 /* Pixels are laid into chunks; what is larger than a quarter of one gets a chunk of its own. */
-enum { CHUNK = 1 << 20 };
+enum { CHUNK = 1 << 18 };
 /* A tar is decoded in batches: as many compressed images, or bytes of them, are held at once. */
 enum { BATCH_IMAGES = 4096, BATCH_BYTES = 32 << 20 };
 
@@ -28,7 +28,7 @@ typedef struct worker {
     mio__pixel_block *blocks; /* chunks filled, the one under way included */
     uint8_t *room;            /* left in the chunk under way */
     size_t left;
-    size_t failed;            /* its first item that failed; SIZE_MAX: none */
+    size_t failed; /* its first item that failed; SIZE_MAX: none */
     mio_status status;
     char message[512];
 } worker;
@@ -37,15 +37,15 @@ typedef struct gathering {
     const mio__source *source;
     mio_dataset *dataset;
     mio_context *context;
-    char *root;          /* folder that the names start from; NULL in a tar */
+    char *root; /* folder that the names start from; NULL in a tar */
     int by_class;
     mio__names names;
-    entry *entries;      /* one a name */
+    entry *entries; /* one a name */
     size_t capacity;
-    size_t decoded;      /* entries done */
+    size_t decoded; /* entries done */
     size_t worker_count;
     worker *workers;
-    atomic_size_t stop;  /* items from here on are not worth doing: an earlier one has failed */
+    atomic_size_t stop; /* items from here on are not worth doing: an earlier one has failed */
 } gathering;
 
 /* ---- one image ---- */
@@ -191,8 +191,8 @@ static mio_status hold_member(gathering *work, mio__stream *stream, const mio__t
         return mio__fail(MIO_ERROR_UNSUPPORTED, "'%s': member '%s' is a link; write the archive with --dereference",
                          work->source->path, member->name);
     const size_t size = (size_t)member->size, count = work->names.count; /* not beyond what the archive can hold */
-    mio_status status = mio__grow(work->context, (void **)&work->entries, &work->capacity, count, count + 1,
-                                  sizeof *work->entries);
+    mio_status status =
+        mio__grow(work->context, (void **)&work->entries, &work->capacity, count, count + 1, sizeof *work->entries);
     if (status)
         return status;
     unsigned char *bytes = mio__alloc(work->context, size);

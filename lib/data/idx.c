@@ -45,7 +45,8 @@ static mio_status read_header(mio__stream *stream, size_t rank, size_t *dimensio
     uint64_t size = 1;
     for (size_t i = 0; i < rank; i++) {
         const unsigned char *field = header + 4 + 4 * i;
-        const uint64_t extent = (uint64_t)field[0] << 24 | (uint64_t)field[1] << 16 | (uint64_t)field[2] << 8 | field[3];
+        const uint64_t extent =
+            (uint64_t)field[0] << 24 | (uint64_t)field[1] << 16 | (uint64_t)field[2] << 8 | field[3];
         if (!extent)
             return mio__stream_fail(stream, 4 + 4 * i, "dimension %zu is 0", i);
         if (extent > mio__stream_bound(stream) / size)
@@ -97,8 +98,7 @@ mio_status mio__read_idx(const mio__source *source, mio_dataset *dataset)
           "train-images.idx3-ubyte.gz"},
          {"train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz", "train-labels.idx1-ubyte",
           "train-labels.idx1-ubyte.gz"}},
-        {{"t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz", "t10k-images.idx3-ubyte",
-          "t10k-images.idx3-ubyte.gz"},
+        {{"t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz", "t10k-images.idx3-ubyte", "t10k-images.idx3-ubyte.gz"},
          {"t10k-labels-idx1-ubyte", "t10k-labels-idx1-ubyte.gz", "t10k-labels.idx1-ubyte",
           "t10k-labels.idx1-ubyte.gz"}},
     };

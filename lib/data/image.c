@@ -70,7 +70,8 @@ static mio_status find_codec(const mio__encoded *encoded, const codec **found)
         *found = &codecs[i];
         if (codecs[i].is_built)
             return MIO_OK;
-        return mio__fail(MIO_ERROR_UNSUPPORTED, "'%s' is a %s, which this build cannot read; build libmio with -D%s=enabled (%s)",
+        return mio__fail(MIO_ERROR_UNSUPPORTED,
+                         "'%s' is a %s, which this build cannot read; build libmio with -D%s=enabled (%s)",
                          encoded->name, codecs[i].name, codecs[i].option, codecs[i].library);
     }
     return mio__image_fail(encoded, MIO_ERROR_FORMAT, 0,
@@ -84,7 +85,8 @@ mio_status mio__image_examine(const mio__encoded *encoded, mio__image_shape *sha
     if (!status)
         status = found->examine(encoded, shape);
     if (!status && (!shape->height || !shape->width || shape->height > MIO__IMAGE_PIXELS_LIMIT / shape->width))
-        return mio__image_fail(encoded, MIO_ERROR_FORMAT, 0, "the header claims more than 2^28 pixels; none are decoded");
+        return mio__image_fail(encoded, MIO_ERROR_FORMAT, 0,
+                               "the header claims more than 2^28 pixels; none are decoded");
     return status;
 }
 

@@ -24,8 +24,9 @@ mio_status mio__image_examine(const mio__encoded *encoded, mio__image_shape *sha
 /** The shape an image is kept in: its shorter side at most `shorter_side`. */
 mio__image_shape mio__image_reduced(mio__image_shape shape, size_t shorter_side);
 /**
- * Decodes into pixels: kept->height x width x channels bytes, packed; kept comes from mio__image_reduced. A JPEG is scaled
- * by 1/2, 1/4 or 1/8 in its DCT first where that leaves enough; the rest is averaged over areas. Errors: as above.
+ * Decodes into pixels: kept->height x width x channels bytes, packed; kept comes from mio__image_reduced. A JPEG is
+ * scaled by 1/2, 1/4 or 1/8 in its DCT first where that leaves enough; the rest is averaged over areas. Errors: as
+ * above.
  */
 mio_status mio__image_decode(const mio__encoded *encoded, const mio__image_shape *kept, uint8_t *pixels);
 
@@ -39,10 +40,10 @@ typedef struct mio__reducer {
     mio_context *context;
     mio__image_shape from, to;
     uint8_t *pixels;
-    size_t rows;     /* taken so far */
-    uint64_t *sums;  /* to.width x channels: the row of output under way */
-    uint64_t *line;  /* to.width x channels: one input row, averaged across */
-    uint8_t *row;    /* from.width x channels: for the codec to decode into */
+    size_t rows;    /* taken so far */
+    uint64_t *sums; /* to.width x channels: the row of output under way */
+    uint64_t *line; /* to.width x channels: one input row, averaged across */
+    uint8_t *row;   /* from.width x channels: for the codec to decode into */
 } mio__reducer;
 
 /** Says what comes: from is at least as large as to. Errors: MIO_ERROR_MEMORY. */

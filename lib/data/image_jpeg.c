@@ -94,8 +94,8 @@ static void begin(decoder *work)
 static void take_shape(decoder *work, mio__image_shape *shape)
 {
     begin(work);
-    *shape = (mio__image_shape){work->jpeg.image_height, work->jpeg.image_width,
-                                work->jpeg.num_components == 1 ? 1 : 3};
+    *shape =
+        (mio__image_shape){work->jpeg.image_height, work->jpeg.image_width, work->jpeg.num_components == 1 ? 1 : 3};
 }
 
 /* The largest reduction that leaves both sides as long as they are wanted. */

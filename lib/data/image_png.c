@@ -1,5 +1,5 @@
-/* PNG through libpng, on the context's memory. Palettes become RGB, 16 bits are rounded to 8, alpha is dropped (what lies
-   under transparent pixels shows, as in most tools that convert to RGB), gamma is left alone. */
+/* PNG through libpng, on the context's memory. Palettes become RGB, 16 bits are rounded to 8, alpha is dropped (what
+   lies under transparent pixels shows, as in most tools that convert to RGB), gamma is left alone. */
 #include "data/image.h"
 
 #ifdef MIO_HAVE_PNG
@@ -13,7 +13,7 @@ typedef struct decoder {
     const mio__encoded *encoded;
     png_structp png;
     png_infop info;
-    size_t at; /* bytes read */
+    size_t at;      /* bytes read */
     uint8_t *whole; /* all rows of an interlaced image */
     int out_of_memory;
     jmp_buf escape;
@@ -77,8 +77,8 @@ static void take_shape(decoder *work, mio__image_shape *shape)
 {
     begin(work);
     const int is_colour = png_get_color_type(work->png, work->info) & PNG_COLOR_MASK_COLOR;
-    *shape = (mio__image_shape){png_get_image_height(work->png, work->info),
-                                png_get_image_width(work->png, work->info), is_colour ? 3 : 1};
+    *shape = (mio__image_shape){png_get_image_height(work->png, work->info), png_get_image_width(work->png, work->info),
+                                is_colour ? 3 : 1};
 }
 
 /* Eight bits of grey or RGB, whatever the file holds. */

@@ -17,8 +17,8 @@ mio_status mio__names_add(mio__names *names, const char *name)
     const size_t size = strlen(name) + 1;
     if (names->count == MIO__DATASET_COUNT_LIMIT)
         return mio__fail(MIO_ERROR_ARGUMENT, "more than 2^32 - 1 images; open a part of them");
-    mio_status status = mio__grow(names->context, (void **)&names->text, &names->text_capacity, names->used,
-                                  names->used + size, 1);
+    mio_status status =
+        mio__grow(names->context, (void **)&names->text, &names->text_capacity, names->used, names->used + size, 1);
     if (!status)
         status = mio__grow(names->context, (void **)&names->starts, &names->capacity, names->count, names->count + 1,
                            sizeof *names->starts);

@@ -1,5 +1,5 @@
-/* The binary version of STL-10: 96x96 images plane by plane (red, green, blue), each plane column by column; labels from 1
-   on in files of their own; ten folds of the training images as lines of indices. */
+/* The binary version of STL-10: 96x96 images plane by plane (red, green, blue), each plane column by column; labels
+   from 1 on in files of their own; ten folds of the training images as lines of indices. */
 #include "data/bundle.h"
 
 #include <string.h>
@@ -132,8 +132,9 @@ static mio_status take_fold(const mio__source *source, stl10 *work, size_t fold)
         if (!kind)
             break;
         if (kind < 0 || number >= dataset->count) {
-            status = mio__fail(MIO_ERROR_FORMAT, "'%s', fold_indices.txt, offset %zu: no index of an image (there are %zu)",
-                               source->path, at, dataset->count);
+            status =
+                mio__fail(MIO_ERROR_FORMAT, "'%s', fold_indices.txt, offset %zu: no index of an image (there are %zu)",
+                          source->path, at, dataset->count);
             break;
         }
         if ((status = mio__grow(dataset->context, (void **)&places, &capacity, used, used + 1, sizeof *places)) ||
@@ -143,8 +144,8 @@ static mio_status take_fold(const mio__source *source, stl10 *work, size_t fold)
         labels[used++] = dataset->labels[number];
     }
     if (!status && !used)
-        status = mio__fail(MIO_ERROR_FORMAT, "'%s', fold_indices.txt, offset %zu: there is no fold %zu", source->path, at,
-                           fold);
+        status = mio__fail(MIO_ERROR_FORMAT, "'%s', fold_indices.txt, offset %zu: there is no fold %zu", source->path,
+                           at, fold);
     if (status) {
         mio__free(dataset->context, places);
         mio__free(dataset->context, labels);

@@ -14,15 +14,15 @@ struct mio_dataset {
     mio__references references;
     mio_context *context;
     size_t count, channels, class_count;
-    const uint8_t *pixels;             /* first image, where all have one size and lie height x row_stride apart */
+    const uint8_t *pixels; /* first image, where all have one size and lie height x row_stride apart */
     size_t height, width, row_stride;
-    mio__pixels *places;               /* count: where each image lies; NULL where `pixels` says it */
-    int32_t *labels;                   /* count, or NULL */
-    char **class_names;                /* class_name_count, or NULL; one allocation with its text */
+    mio__pixels *places; /* count: where each image lies; NULL where `pixels` says it */
+    int32_t *labels;     /* count, or NULL */
+    char **class_names;  /* class_name_count, or NULL; one allocation with its text */
     size_t class_name_count;
-    mio__pixel_block *blocks;          /* owned pixels */
-    mio_dataset *parent;               /* of a subset: whose images it shows; never a subset itself */
-    size_t *indices;                   /* of a subset: count indices into parent */
+    mio__pixel_block *blocks; /* owned pixels */
+    mio_dataset *parent;      /* of a subset: whose images it shows; never a subset itself */
+    size_t *indices;          /* of a subset: count indices into parent */
 };
 
 /** Limits that keep sums and sizes far from overflow, whatever a file's header claims. */

@@ -280,7 +280,8 @@ uint64_t mio__stream_bound(const mio__stream *stream)
         return stream->member_end - stream->offset;
     if (!stream->is_gzip)
         return stream->file_size > stream->offset ? stream->file_size - stream->offset : 0;
-    /* Deflate never makes more than 1032 bytes of one; zlib may hold back what it has made already, a window at most. */
+    /* Deflate never makes more than 1032 bytes of one; zlib may hold back what it has made already, a window at most.
+     */
     return stream->file_size < UINT64_MAX / 2048 ? stream->file_size * 1032 + 65536 : UINT64_MAX;
 }
 

@@ -37,7 +37,7 @@ __attribute__((format(printf, 3, 4))) mio_status mio__stream_fail(const mio__str
 typedef struct mio__tar_member {
     const char *name; /* NULL past the last member */
     uint64_t size;
-    int is_link;      /* a hard or symbolic link: no bytes of its own */
+    int is_link; /* a hard or symbolic link: no bytes of its own */
 } mio__tar_member;
 
 /**

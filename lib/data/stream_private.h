@@ -11,16 +11,16 @@ enum { MIO__STREAM_BUFFER = 1 << 16, MIO__TAR_NAME_LIMIT = 4096 };
 struct mio__stream {
     mio_context *context;
     char *path;
-    int file;             /* descriptor, -1 while there is none */
-    int at_end;           /* nothing more comes from the file, or from gzip */
+    int file;   /* descriptor, -1 while there is none */
+    int at_end; /* nothing more comes from the file, or from gzip */
     int is_gzip;
-    int inflating;        /* zlib's state is set up */
+    int inflating; /* zlib's state is set up */
     uint64_t file_size;
     uint64_t file_offset; /* bytes taken from the file */
     uint64_t offset;      /* bytes handed out, decompressed */
     z_stream inflater;    /* next_in and avail_in also serve plain files */
 
-    int in_member;        /* reads end at member_end */
+    int in_member;                     /* reads end at member_end */
     uint64_t member_start, member_end; /* offsets */
 
     /* Not zeroed at the start: a folder opens many small files. */

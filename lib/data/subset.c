@@ -32,7 +32,9 @@ mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *
 {
     if (!dataset || !indices || !subset)
         return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL",
-                         !dataset ? "the dataset" : !indices ? "indices" : "the subset's place");
+                         !dataset   ? "the dataset"
+                         : !indices ? "indices"
+                                    : "the subset's place");
     if (!count || count > MIO__DATASET_COUNT_LIMIT)
         return mio__fail(MIO_ERROR_ARGUMENT, "a subset has 1 to 2^32 - 1 images; count is %zu", count);
     for (size_t i = 0; i < count; i++)

@@ -53,6 +53,8 @@ void sample_folder(const char *name)
 
 void sample_write(const char *name, const void *bytes, size_t size)
 {
+    /* Anew, not over the old one: some file systems flush a file that was cut to nothing and written again. */
+    remove(sample_path(name));
     FILE *file = fopen(sample_path(name), "wb");
     if (!file || (size && fwrite(bytes, 1, size, file) != size) || fclose(file))
         give_up(name);

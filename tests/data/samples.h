@@ -38,7 +38,8 @@ uint8_t sample_value(size_t i);
 /** IDX: pixel i of all is sample_value(i); label i is i % 3. */
 sample_bytes sample_idx_images(size_t count, size_t height, size_t width);
 sample_bytes sample_idx_labels(size_t count);
-/** CIFAR records: label_bytes label bytes (image % 10), then planes: pixel p of plane c is sample_value(image * 3072 + 1024 c + p). */
+/** CIFAR records: label_bytes label bytes (image % 10), then planes: pixel p of plane c is sample_value(image * 3072 +
+ * 1024 c + p). */
 sample_bytes sample_cifar(size_t first, size_t count, size_t label_bytes);
 /** STL-10 images as they lie in the file: byte i is sample_value(i). Labels: image % 10 + 1. */
 sample_bytes sample_stl_images(size_t count);

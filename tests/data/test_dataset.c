@@ -75,9 +75,15 @@ START_TEST(arguments_are_refused)
     double statistics[3];
     const struct {
         size_t count, height, width, channels, stride;
-    } shapes[] = {{0, 1, 1, 1, 0},       {1, 0, 1, 1, 0},          {1, 1, 0, 1, 0},
-                  {1, 1, 1, 0, 0},       {1, 1, 4, 3, 11},         {1, SIZE_MAX / 2, 3, 1, 0},
-                  {SIZE_MAX / 4, 64, 64, 3, 0}, {1, 1 << 20, 1 << 20, 1, 0}, {4294967295u, 1 << 14, 1, 1, SIZE_MAX / 2}};
+    } shapes[] = {{0, 1, 1, 1, 0},
+                  {1, 0, 1, 1, 0},
+                  {1, 1, 0, 1, 0},
+                  {1, 1, 1, 0, 0},
+                  {1, 1, 4, 3, 11},
+                  {1, SIZE_MAX / 2, 3, 1, 0},
+                  {SIZE_MAX / 4, 64, 64, 3, 0},
+                  {1, 1 << 20, 1 << 20, 1, 0},
+                  {4294967295u, 1 << 14, 1, 1, SIZE_MAX / 2}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         ck_assert_int_eq(mio_dataset_from_memory(context, shapes[i].count, shapes[i].height, shapes[i].width,
                                                  shapes[i].channels, shapes[i].stride, pixels, NULL, &other),

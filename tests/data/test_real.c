@@ -69,7 +69,8 @@ START_TEST(fashion_mnist)
         size_t count;
         unsigned long pixels, labels;
         double sum;
-    } parts[] = {{"train", 60000, 0xae65dccd, 0x2ed6e46a, 3431114169.0}, {"test", 10000, 0x12728439, 0x242bc73f, 573469082.0}};
+    } parts[] = {{"train", 60000, 0xae65dccd, 0x2ed6e46a, 3431114169.0},
+                 {"test", 10000, 0x12728439, 0x242bc73f, 573469082.0}};
     for (size_t p = 0; p < 2; p++) {
         mio_dataset *dataset = open_dataset("idx", fashion, parts[p].split, parts[p].count);
         unsigned long pixels, labels;
@@ -88,7 +89,8 @@ END_TEST
 /* Decoders may round differently: sums are compared to 1e-4, single pixels to 2 levels. */
 START_TEST(cifar10_jpeg)
 {
-    static const char *const names[] = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+    static const char *const names[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                        "dog",      "frog",       "horse", "ship", "truck"};
     const struct {
         const char *split;
         size_t count;
@@ -97,15 +99,18 @@ START_TEST(cifar10_jpeg)
             size_t index, sum;
             uint8_t first[6], middle[3];
         } images[3];
-    } parts[] = {
-        {"train", 50000, {6413765015, 6294170581, 5829777341},
-         {{0, 456420, {0xc8, 0xca, 0xc5, 0xca, 0xcc, 0xc7}, {8, 7, 12}},
-          {12345, 386041, {0x8a, 0x9d, 0x66, 0x85, 0x99, 0x5e}, {145, 178, 89}},
-          {49999, 322105, {0x29, 0xaf, 0xec, 0x24, 0xac, 0xe8}, {98, 125, 144}}}},
-        {"test", 10000, {1290104439, 1266598065, 1176037503},
-         {{0, 475641, {0x8d, 0x9f, 0xb3, 0x9f, 0xb0, 0xc4}, {207, 203, 218}},
-          {2345, 351958, {0x26, 0x28, 0x27, 0x57, 0x59, 0x54}, {58, 60, 55}},
-          {9999, 384887, {0xff, 0xff, 0xf6, 0xfd, 0xf9, 0xf0}, {66, 35, 30}}}}};
+    } parts[] = {{"train",
+                  50000,
+                  {6413765015, 6294170581, 5829777341},
+                  {{0, 456420, {0xc8, 0xca, 0xc5, 0xca, 0xcc, 0xc7}, {8, 7, 12}},
+                   {12345, 386041, {0x8a, 0x9d, 0x66, 0x85, 0x99, 0x5e}, {145, 178, 89}},
+                   {49999, 322105, {0x29, 0xaf, 0xec, 0x24, 0xac, 0xe8}, {98, 125, 144}}}},
+                 {"test",
+                  10000,
+                  {1290104439, 1266598065, 1176037503},
+                  {{0, 475641, {0x8d, 0x9f, 0xb3, 0x9f, 0xb0, 0xc4}, {207, 203, 218}},
+                   {2345, 351958, {0x26, 0x28, 0x27, 0x57, 0x59, 0x54}, {58, 60, 55}},
+                   {9999, 384887, {0xff, 0xff, 0xf6, 0xfd, 0xf9, 0xf0}, {66, 35, 30}}}}};
     for (size_t p = 0; p < 2; p++) {
         mio_dataset *dataset = open_dataset("folder", archive, parts[p].split, parts[p].count);
         ck_assert_uint_eq(mio_dataset_channels(dataset), 3);

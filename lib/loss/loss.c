@@ -140,9 +140,10 @@ static mio_status check_computed(const mio_loss *loss)
 {
     if (!loss)
         return mio__settings_null("loss");
-    return loss->computed ? MIO_OK
-                          : mio__fail(MIO_ERROR_STATE, "loss '%s' has computed no batch yet; call mio_loss_compute first",
-                                      loss->kind->name);
+    return loss->computed
+               ? MIO_OK
+               : mio__fail(MIO_ERROR_STATE, "loss '%s' has computed no batch yet; call mio_loss_compute first",
+                           loss->kind->name);
 }
 
 mio_status mio_loss_zero_rows(const mio_loss *loss, size_t *rows)

@@ -21,14 +21,14 @@ extern const mio__loss_kind mio__loss_mio, mio__loss_mio_decoupled;
 extern const mio__loss_kind mio__loss_nt_xent, mio__loss_supcon, mio__loss_dcl, mio__loss_dclw, mio__loss_hcl;
 
 /** A row for a temperature: finite and above 0. */
-#define MIO__TEMPERATURE(name, initial, meaning)                                                                         \
-    {                                                                                                                    \
-        name, MIO_PARAMETER_REAL, initial, 0, INFINITY, 1, 1, NULL, meaning, ""                                          \
+#define MIO__TEMPERATURE(name, initial, meaning)                                                                       \
+    {                                                                                                                  \
+        name, MIO_PARAMETER_REAL, initial, 0, INFINITY, 1, 1, NULL, meaning, ""                                        \
     }
 /** A row for a weight: finite and at least 0. */
-#define MIO__WEIGHT(name, initial, meaning)                                                                              \
-    {                                                                                                                    \
-        name, MIO_PARAMETER_REAL, initial, 0, INFINITY, 0, 1, NULL, meaning, ""                                          \
+#define MIO__WEIGHT(name, initial, meaning)                                                                            \
+    {                                                                                                                  \
+        name, MIO_PARAMETER_REAL, initial, 0, INFINITY, 0, 1, NULL, meaning, ""                                        \
     }
 
 /** 1 / temperature, finite however small that is. */

@@ -3,11 +3,11 @@
    With N = 2B rows, cosine similarities s, positives s+ and negatives s-:
        mio            mean softplus(-s+ / tp) + mean softplus(s- / tn) + l2_weight MSE
        mio_decoupled  -mean(s+ / tp) + log(1 + mean exp(s- / tn)) + l2_weight MSE
-   where the means run over the B positive and the N (N - 2) ordered negative pairs, and MSE is the mean square difference of
-   the unit vectors' values. "mio" is the form of the authors' public code (2021); its pooled reduction is one mean over all
-   N (N - 1) ordered pairs. "mio_decoupled" is this library's derivation from the abstract of the paper's third version: the
-   repulsion among positives removed, the mean over negatives replaced by its Jensen bound; it has not been held against the
-   paper's equation. */
+   where the means run over the B positive and the N (N - 2) ordered negative pairs, and MSE is the mean square
+   difference of the unit vectors' values. "mio" is the form of the authors' public code (2021); its pooled reduction is
+   one mean over all N (N - 1) ordered pairs. "mio_decoupled" is this library's derivation from the abstract of the
+   paper's third version: the repulsion among positives removed, the mean over negatives replaced by its Jensen bound;
+   it has not been held against the paper's equation. */
 #include "loss/loss.h"
 
 #include <math.h>

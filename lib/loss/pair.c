@@ -49,7 +49,8 @@ static int work_bytes(mio__pair_plan *plan)
     for (size_t i = 0; i < 2; i++)
         fits = fits && add_bytes(&total, slots, sizeof(double));
     for (size_t i = 0; i < MIO__PAIR_TERMS; i++)
-        fits = fits && add_bytes(&total, slots, sizeof(mio__log_sum)) && add_bytes(&total, slots, sizeof(mio__row_weight));
+        fits =
+            fits && add_bytes(&total, slots, sizeof(mio__log_sum)) && add_bytes(&total, slots, sizeof(mio__row_weight));
     fits = fits && add_bytes(&total, plan->pairs, sizeof(double)) &&
            add_bytes(&total, chunk_count(plan->pairs), row_bytes) && add_bytes(&total, plan->blocks, sizeof(double)) &&
            add_bytes(&total, plan->workers * ROWS_OF_WORKER, row_bytes) &&
@@ -182,8 +183,8 @@ static void store_row(const mio__pairs *pairs, size_t slot, const double *row)
                                      edge);
 }
 
-/* The power of two that brings the largest magnitude of a row near 1, so that no square over- or underflows; 0 for a zero
-   row, NaN for one with a non-finite value. Squares of floats fit a double as they are. */
+/* The power of two that brings the largest magnitude of a row near 1, so that no square over- or underflows; 0 for a
+   zero row, NaN for one with a non-finite value. Squares of floats fit a double as they are. */
 static double scale_of(const mio__pairs *pairs, const double *row)
 {
     if (pairs->batch.element == sizeof(float))
@@ -266,8 +267,8 @@ static mio_status judge_rows(mio__pairs *pairs)
             size_t column = 0;
             while (isfinite(row[column]))
                 column++;
-            return mio__fail(MIO_ERROR_ARGUMENT, "z%zu[%zu][%zu] is %s; every value of row %zu must be finite", view + 1,
-                             b, column, isnan(row[column]) ? "NaN" : "infinite", b);
+            return mio__fail(MIO_ERROR_ARGUMENT, "z%zu[%zu][%zu] is %s; every value of row %zu must be finite",
+                             view + 1, b, column, isnan(row[column]) ? "NaN" : "infinite", b);
         }
     pairs->zero_rows = zero_rows;
     return MIO_OK;
@@ -331,9 +332,9 @@ struct pass {
     mio__log_sum *log_sums;
 };
 
-/* Rounds of the tournament and meetings in one. An odd number of blocks: i + j = round (mod blocks) pairs every block with
-   one other, and one with itself. An even number: the last block takes the place of that one itself, and a round of its own
-   lets every block meet itself. */
+/* Rounds of the tournament and meetings in one. An odd number of blocks: i + j = round (mod blocks) pairs every block
+   with one other, and one with itself. An even number: the last block takes the place of that one itself, and a round
+   of its own lets every block meet itself. */
 static size_t meetings(size_t blocks, size_t round)
 {
     return blocks % 2 ? (blocks + 1) / 2 : round + 1 < blocks ? blocks / 2 : blocks;
@@ -478,8 +479,9 @@ static double visit_sums(const pass *self, size_t left, size_t right, void *s, v
 {
     (void)weight;
     const size_t edge = self->pairs->plan.edge;
-    tile_loops(self->pairs)->sums(edge, self->rates[0], s, self->log_sums + left * edge,
-                                  left == right ? NULL : self->log_sums + right * edge);
+    tile_loops(self->pairs)
+        ->sums(edge, self->rates[0], s, self->log_sums + left * edge,
+               left == right ? NULL : self->log_sums + right * edge);
     return 0;
 }
 
@@ -532,7 +534,8 @@ typedef struct finish {
 } finish;
 
 /* gradient of z = (g - (g . unit) unit) / |z| */
-static void write_row(const finish *work, size_t view, size_t b, const double *unit, const double *positive, double *row)
+static void write_row(const finish *work, size_t view, size_t b, const double *unit, const double *positive,
+                      double *row)
 {
     const mio__pairs *pairs = work->pairs;
     const mio__pair_kernels *kernels = pairs->kernels;

@@ -1,13 +1,14 @@
-/* The pair engine that the losses over all pairs of a batch stand on: rows normalised once, then passes over 64 x 64 tiles
-   of the cosine similarities, which never exist as a whole.
+/* The pair engine that the losses over all pairs of a batch stand on: rows normalised once, then passes over 64 x 64
+   tiles of the cosine similarities, which never exist as a whole.
 
    Slots: row b of view v is slot v x slots_per_view + b; each view is filled up with zero rows to whole tiles. Positive
-   pairs (b of view 0, b of view 1) are known in double from the start and left out of every pass: "negatives" of a slot are
-   all rows of both views but itself and its positive.
+   pairs (b of view 0, b of view 1) are known in double from the start and left out of every pass: "negatives" of a slot
+   are all rows of both views but itself and its positive.
 
-   A pass walks the upper triangle of tiles. Tiles are gathered into blocks, and in each round of a round-robin tournament
-   every block meets at most one other, so the pairs of blocks of a round run in parallel and own what they add to; rounds
-   follow each other in order. So the bits do not depend on the number of workers, and no copies of the gradient are kept. */
+   A pass walks the upper triangle of tiles. Tiles are gathered into blocks, and in each round of a round-robin
+   tournament every block meets at most one other, so the pairs of blocks of a round run in parallel and own what they
+   add to; rounds follow each other in order. So the bits do not depend on the number of workers, and no copies of the
+   gradient are kept. */
 #ifndef MIO_LOSS_PAIR_H
 #define MIO_LOSS_PAIR_H
 
@@ -25,12 +26,12 @@ typedef struct mio__batch {
 /** What depends on the shape alone. */
 typedef struct mio__pair_plan {
     size_t pairs, dim, workers;
-    int wide;              /* passes in double, else in float */
-    size_t edge;           /* of a tile: 16, 32 or 64 */
-    size_t slots_per_view; /* pairs rounded up to whole tiles */
+    int wide;                    /* passes in double, else in float */
+    size_t edge;                 /* of a tile: 16, 32 or 64 */
+    size_t slots_per_view;       /* pairs rounded up to whole tiles */
     size_t tiles, group, blocks; /* tiles in all, tiles to a block, blocks */
-    size_t width;          /* dim rounded up */
-    size_t size;           /* bytes of work space */
+    size_t width;                /* dim rounded up */
+    size_t size;                 /* bytes of work space */
 } mio__pair_plan;
 
 /** Two exponents are the most that any loss has in one row. */
@@ -45,15 +46,15 @@ typedef struct mio__pairs {
     mio__gemm similarity, pull, pull_transposed;
     mio__batch batch;
 
-    void *unit, *transposed, *gradient;  /* slots x width; tiles of width x edge; slots x width: float or double */
-    double *scale, *inverse;             /* per slot: unit = z x scale x inverse; both 0 for a zero row */
-    double *similarity_of_pair;          /* per pair */
-    mio__log_sum *log_sums[MIO__PAIR_TERMS];    /* per slot */
-    mio__row_weight *weights[MIO__PAIR_TERMS];  /* per slot */
-    double *chunk_sums;                  /* sums of unit vectors by chunks of pairs */
+    void *unit, *transposed, *gradient;      /* slots x width; tiles of width x edge; slots x width: float or double */
+    double *scale, *inverse;                 /* per slot: unit = z x scale x inverse; both 0 for a zero row */
+    double *similarity_of_pair;              /* per pair */
+    mio__log_sum *log_sums[MIO__PAIR_TERMS]; /* per slot */
+    mio__row_weight *weights[MIO__PAIR_TERMS]; /* per slot */
+    double *chunk_sums;                        /* sums of unit vectors by chunks of pairs */
     double *block_values;
-    double *rows;                        /* per worker: three rows in double */
-    void *tile_space;                    /* per worker: two tiles */
+    double *rows;     /* per worker: three rows in double */
+    void *tile_space; /* per worker: two tiles */
 
     size_t zero_rows;
     double mean_positive, mean_negative; /* cosine similarities of the batch */
@@ -64,8 +65,8 @@ mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t 
                                mio__pair_plan *plan);
 
 /**
- * Takes a batch in: checks it, normalises its rows, finds the positives' similarities and the means; clears the gradient.
- * Nothing outside of pairs is written. Errors: MIO_ERROR_ARGUMENT (a non-finite value), MIO_ERROR_MEMORY.
+ * Takes a batch in: checks it, normalises its rows, finds the positives' similarities and the means; clears the
+ * gradient. Nothing outside of pairs is written. Errors: MIO_ERROR_ARGUMENT (a non-finite value), MIO_ERROR_MEMORY.
  */
 mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest);
 void mio__pairs_free(mio__pairs *pairs);

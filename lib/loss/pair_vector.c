@@ -1,5 +1,5 @@
-/* Plain loops of a fixed length, which the compiler turns into vectors of its instruction set; sums keep one partial sum per
-   lane, so that their order is written here and not left to the compiler. */
+/* Plain loops of a fixed length, which the compiler turns into vectors of its instruction set; sums keep one partial
+   sum per lane, so that their order is written here and not left to the compiler. */
 #include "loss/pair_vector.h"
 
 #include "kernels/vector.h"
@@ -125,7 +125,8 @@ static void write_double(size_t dim, const double *from, double along, const dou
    x / ln 2, |f| <= ln(2)/2; the polynomial is a Chebyshev fit to (exp(f) - 1 - f) / f^2. */
 static inline float exponential(float x)
 {
-    const float low = -87.3f, round = 12582912.0f; /* 1.5 x 2^23: adding it leaves the nearest integer in the low bits */
+    const float low = -87.3f;
+    const float round = 12582912.0f; /* 1.5 x 2^23: adding it leaves the nearest integer in the low bits */
     const float bounded = x > low ? x : low;
     const float shifted = bounded * 1.44269504f + round, n = shifted - round;
     const float f = (bounded - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
@@ -157,8 +158,8 @@ static double sum_of_logs(size_t count, const float *numbers)
     return sum;
 }
 
-/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); every 1 + exp(-|x|) is at most 2, so that a lane multiplies up to 64 of
-   them before it takes one logarithm. */
+/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); every 1 + exp(-|x|) is at most 2, so that a lane multiplies up to
+   64 of them before it takes one logarithm. */
 static double narrow_softplus(size_t edge, double rate, const void *similarities, void *weights)
 {
     enum { WIDTH = 64 };
@@ -239,8 +240,8 @@ static double wide_softplus(size_t edge, double rate, const void *similarities, 
     return total;
 }
 
-/* Adds exp(rate s) for count values `stride` apart to a sum whose peak rises to the largest of them. Differences come before
-   products: a fused rate x s - rate x peak would be the product's rounding error, which is huge at steep rates. */
+/* Adds exp(rate s) for count values `stride` apart to a sum whose peak rises to the largest of them. Differences come
+   before products: a fused rate x s - rate x peak leaves the product's rounding error, which is huge at steep rates. */
 static void add_exponentials(size_t count, double rate, const double *s, size_t stride, mio__log_sum *sum)
 {
     double peak = -INFINITY;

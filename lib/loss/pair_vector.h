@@ -1,4 +1,4 @@
-/* Inner loops of pair.c: rows of the batch, in double; and tiles of similarities, in the type that the pass works in. */
+/* Inner loops of pair.c: rows of the batch, in double; and tiles of similarities, in the pass's type. */
 #ifndef MIO_LOSS_PAIR_VECTOR_H
 #define MIO_LOSS_PAIR_VECTOR_H
 
@@ -14,15 +14,16 @@ typedef struct mio__log_sum {
     double peak, sum;
 } mio__log_sum;
 
-/** What a row adds to the weight of its pairs: factor x exp(rate s - shift), where exp(shift) is at least every exp(rate s)
-    of the row; rounding beyond that is cut off. The narrow loops take shift as 0. */
+/** What a row adds to the weight of its pairs: factor x exp(rate s - shift), where exp(shift) is at least every
+   exp(rate s) of the row; rounding beyond that is cut off. The narrow loops take shift as 0. */
 typedef struct mio__row_weight {
     double factor, shift;
 } mio__row_weight;
 
 /**
- * Loops over an edge x edge tile, s[row][column] and weight[row][column]; excluded pairs have s = -infinity. `void` is float
- * in the narrow loops, which need |rate| <= MIO__PAIR_NARROW_RATE, and double in the wide ones, which take any rate.
+ * Loops over an edge x edge tile, s[row][column] and weight[row][column]; excluded pairs have s = -infinity. `void` is
+ * float in the narrow loops, which need |rate| <= MIO__PAIR_NARROW_RATE, and double in the wide ones, which take any
+ * rate.
  */
 typedef struct mio__tile_loops {
     /** weight = sigmoid(rate s); returns the sum of log(1 + exp(rate s)). weight may be s. */
@@ -34,8 +35,8 @@ typedef struct mio__tile_loops {
                     const mio__row_weight *rows, int accumulate, void *weight);
 } mio__tile_loops;
 
-/** exp(+-rate) and the reciprocals of its sums stay well inside float's range, and s's rounding is not yet blown up. */
-#define MIO__PAIR_NARROW_RATE 40.0
+/** Up to this rate float similarities give gradients within 1e-6, and exp(+-rate) is well inside float's range. */
+#define MIO__PAIR_NARROW_RATE 20.0
 
 /** One GEMM in double: c[row][column] (+)= sum over k of b(row, k) a[k][column]. columns: a multiple of the lanes. */
 typedef struct mio__wide_product {

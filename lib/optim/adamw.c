@@ -1,5 +1,5 @@
-/* Adam with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch does it: w *= 1 - lr wd, then Adam's step with
-   bias correction, epsilon added after the root. */
+/* Adam with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch does it: w *= 1 - lr wd, then Adam's step
+   with bias correction, epsilon added after the root. */
 #include "optim/kinds.h"
 
 #include <math.h>
@@ -8,7 +8,8 @@ enum { BETA1 = MIO__OPTIM_OWN, BETA2, EPSILON, COUNT };
 
 static const mio__parameter parameters[COUNT] = {
     MIO__OPTIM_COMMON(0.001, 0.01, 0),
-    [BETA1] = {"beta1", MIO_PARAMETER_REAL, 0.9, 0, 1, 0, 1, NULL, "what stays of the gradient's mean at each step", ""},
+    [BETA1] = {"beta1", MIO_PARAMETER_REAL, 0.9, 0, 1, 0, 1, NULL, "what stays of the gradient's mean at each step",
+               ""},
     [BETA2] = {"beta2", MIO_PARAMETER_REAL, 0.999, 0, 1, 0, 1, NULL,
                "what stays of the squared gradient's mean at each step", ""},
     [EPSILON] = {"epsilon", MIO_PARAMETER_REAL, 1e-8, 0, INFINITY, 1, 1, NULL,

@@ -2,7 +2,8 @@
        google  v = m v + lr q u, w -= v           (Nesterov: w -= m v + lr q u)
        fair    v = m v + q u,    w -= lr v        (Nesterov: w -= lr (m v + q u))
    The velocity holds past learning rates in the first form and not in the second; they differ while the rate changes.
-   Excluded arrays take q = 1 and wd = 0. "google" is SimCLR's and the MIO authors' form, "fair" Barlow Twins' and VICReg's. */
+   Excluded arrays take q = 1 and wd = 0. "google" is SimCLR's and the MIO authors' form, "fair" Barlow Twins' and
+   VICReg's. */
 #include "optim/kinds.h"
 
 #include <math.h>
@@ -21,7 +22,8 @@ static const mio__parameter parameters[COUNT] = {
                     "google: the rate enters the velocity; fair: it multiplies the velocity", ""},
     [COMPATIBLE] = {"compat", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
                     "1: exclude by names with 'bn' or 'bias' instead of by rank, as the MIO authors' code does, "
-                    "which decays and adapts the shortcuts' batch norm (downsample.1.*)", ""},
+                    "which decays and adapts the shortcuts' batch norm (downsample.1.*)",
+                    ""},
 };
 
 static void step(const mio__optimizer_kernels *kernels, const double *p, const mio__array_step *array, size_t count,

@@ -223,7 +223,9 @@ mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, s
         return mio__settings_null("optimizer");
     if (!name || !values || !gradients)
         return mio__fail(MIO_ERROR_ARGUMENT, "array '%s': the %s pointer is NULL", name ? name : "?",
-                         !name ? "name" : values ? "gradients" : "values");
+                         !name    ? "name"
+                         : values ? "gradients"
+                                  : "values");
     if (!count)
         return mio__fail(MIO_ERROR_ARGUMENT, "array '%s' has no values; leave it out", name);
     return add(optimizer, name, rank, count, values, gradients);
@@ -372,8 +374,8 @@ static size_t state_bytes(const mio_optimizer *optimizer, size_t index)
     return optimizer->arrays[index].count * optimizer->kind->states * sizeof(float);
 }
 
-/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name and size, one a line.
-   NULL when out of memory. */
+/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name and size, one a
+   line. NULL when out of memory. */
 static char *describe(const mio_optimizer *optimizer, size_t *size)
 {
     *size = strlen(optimizer->kind->name) + 2;
@@ -451,8 +453,8 @@ static mio_status read_states(const mio_optimizer *optimizer, mio__archive *arch
     for (size_t i = 0; !status && i < optimizer->count; i++) {
         state_name(i, name, sizeof name);
         (*states)[i] = mio__alloc(optimizer->context, state_bytes(optimizer, i));
-        status = (*states)[i] ? mio__archive_get(archive, name, (*states)[i], state_bytes(optimizer, i))
-                              : MIO_ERROR_MEMORY;
+        status =
+            (*states)[i] ? mio__archive_get(archive, name, (*states)[i], state_bytes(optimizer, i)) : MIO_ERROR_MEMORY;
         if (!status && !all_finite(state_bytes(optimizer, i) / sizeof(float), (*states)[i]))
             status = mio__fail(MIO_ERROR_FORMAT, "the checkpoint's optimizer state of '%s' is not finite",
                                optimizer->arrays[i].name);

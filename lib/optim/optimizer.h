@@ -8,7 +8,8 @@
 
 /** 1 if the encoder's tensors have been added. */
 int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder);
-/** Writes parameters, step count and every array's state as records whose names begin with "optimizer/". */
+/** Writes parameters, step count and every array's state as records whose names begin with "optimizer/". Exclusions are
+   the host's to set again. */
 mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_writer *writer);
 /** Reads them into an optimizer of the same kind with the same arrays; on failure it is unchanged. */
 mio_status mio__optimizer_restore(mio_optimizer *optimizer, mio__archive *archive);

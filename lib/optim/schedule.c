@@ -7,7 +7,7 @@
    The warm-up's line has `warmup` steps and one more end than steps; warmup_includes says which ends it has:
        start  k / warmup              the first step has the start rate; the full rate comes right after the warm-up
        peak   (k + 1) / warmup        the first step is past the start rate; the last one has the full rate
-       both   k / (warmup - 1)        from the start rate to the full rate; what the MIO authors' code does, by epochs */
+       both   k / (warmup - 1)        from the start rate to the full rate; the MIO authors' code, by epochs */
 #include "core/context.h"
 
 #include <math.h>
@@ -33,13 +33,13 @@ MIO__DEFINE_SETTINGS_FUNCTIONS(schedule)
 
 static const char *const units[] = {"steps", "epochs", NULL};
 
-#define LEARNING_RATE(initial)                                                                                           \
-    {                                                                                                                    \
-        "learning_rate", MIO_PARAMETER_REAL, initial, 0, INFINITY, 0, 1, NULL, "full learning rate", ""                  \
+#define LEARNING_RATE(initial)                                                                                         \
+    {                                                                                                                  \
+        "learning_rate", MIO_PARAMETER_REAL, initial, 0, INFINITY, 0, 1, NULL, "full learning rate", ""                \
     }
-#define UNIT(initial)                                                                                                    \
-    {                                                                                                                    \
-        "unit", MIO_PARAMETER_CHOICE, initial, 0, 0, 0, 0, units, "what the schedule counts in", ""                      \
+#define UNIT(initial)                                                                                                  \
+    {                                                                                                                  \
+        "unit", MIO_PARAMETER_CHOICE, initial, 0, 0, 0, 0, units, "what the schedule counts in", ""                    \
     }
 
 /* ---- constant ---- */
@@ -59,7 +59,8 @@ enum { RATE, FACTOR, INTERVAL, STEP_UNIT };
 static const mio__parameter step_parameters[] = {
     [RATE] = LEARNING_RATE(0.1),
     [FACTOR] = {"factor", MIO_PARAMETER_REAL, 0.1, 0, INFINITY, 1, 1, NULL, "what the rate is multiplied by", ""},
-    [INTERVAL] = {"interval", MIO_PARAMETER_INTEGER, 30, 1, 9007199254740992.0, 0, 0, NULL, "how often", "steps or epochs"},
+    [INTERVAL] = {"interval", MIO_PARAMETER_INTEGER, 30, 1, 9007199254740992.0, 0, 0, NULL, "how often",
+                  "steps or epochs"},
     [STEP_UNIT] = UNIT(1),
 };
 

@@ -99,7 +99,8 @@ START_TEST(test_names)
 END_TEST
 
 /* Every refusal leaves the outputs alone and says what is wrong. */
-static void expect_refusal(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2, const char *words)
+static void expect_refusal(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2,
+                           const char *words)
 {
     double value = 7;
     for (size_t i = 0; i < COUNT; i++)
@@ -296,10 +297,10 @@ START_TEST(test_large_batch)
     support_narrow(SIZE, wide, narrow);
     ASSERT_OK(mio_loss_workspace_bytes(loss, MANY, WIDTH, 4, &bytes));
     ck_assert_uint_le(bytes, 4 * sizeof narrow + 200 * 2 * MANY);
-    ASSERT_OK(mio_loss_compute(loss, MANY, WIDTH, narrow, narrow + SIZE / 2, &value, narrow_grad,
-                               narrow_grad + SIZE / 2));
-    ASSERT_OK(mio_loss_compute_f64(loss, MANY, WIDTH, wide, wide + SIZE / 2, &wide_value, wide_grad,
-                                   wide_grad + SIZE / 2));
+    ASSERT_OK(
+        mio_loss_compute(loss, MANY, WIDTH, narrow, narrow + SIZE / 2, &value, narrow_grad, narrow_grad + SIZE / 2));
+    ASSERT_OK(
+        mio_loss_compute_f64(loss, MANY, WIDTH, wide, wide + SIZE / 2, &wide_value, wide_grad, wide_grad + SIZE / 2));
     ck_assert_double_eq_tol(value, wide_value, 1e-7);
     support_widen(SIZE, narrow_grad, widened);
     ck_assert_double_le(support_distance(SIZE, widened, wide_grad), 1e-6);

@@ -10,13 +10,13 @@ static const struct {
     const char *record, *loss;
     support_setting settings[5];
 } cases[] = {
-#define MIO_CASE(name, p, n, l)                                                                                          \
-    {"mio/" name, "mio", {{"positive_temperature", p}, {"negative_temperature", n}, {"l2_weight", l}}},                  \
-    {                                                                                                                    \
-        "mio/" name "_pooled", "mio",                                                                                    \
-        {                                                                                                                \
-            {"positive_temperature", p}, {"negative_temperature", n}, {"l2_weight", l}, {"reduction", 1},                \
-        }                                                                                                                \
+#define MIO_CASE(name, p, n, l)                                                                                        \
+    {"mio/" name, "mio", {{"positive_temperature", p}, {"negative_temperature", n}, {"l2_weight", l}}},                \
+    {                                                                                                                  \
+        "mio/" name "_pooled", "mio",                                                                                  \
+        {                                                                                                              \
+            {"positive_temperature", p}, {"negative_temperature", n}, {"l2_weight", l}, {"reduction", 1},              \
+        }                                                                                                              \
     }
     MIO_CASE("tp0.5_tn0.5_l0", 0.5, 0.5, 0),
     MIO_CASE("tp0.5_tn0.5_l1", 0.5, 0.5, 1),

@@ -1,8 +1,8 @@
-/* Both paths against the definitions written as plain loops over the whole matrix of similarities, at shapes around every
-   tile edge; and gradients against finite differences. */
+/* Both paths against the definitions written as plain loops over the whole matrix of similarities, at shapes around
+   every tile edge; and gradients against finite differences. */
 #include "loss/support.h"
 
-static const size_t shapes[][2] = {{2, 1},  {2, 3},   {3, 17},  {5, 130}, {15, 16}, {16, 17},  {17, 3},  {33, 64},
+static const size_t shapes[][2] = {{2, 1},  {2, 3},   {3, 17},  {5, 130}, {15, 16},  {16, 17},   {17, 3},   {33, 64},
                                    {64, 8}, {65, 33}, {100, 1}, {127, 5}, {128, 32}, {150, 128}, {200, 130}};
 enum { SHAPES = sizeof shapes / sizeof *shapes, ROWS = 400 };
 
@@ -145,8 +145,8 @@ START_TEST(test_definition)
         ck_assert_double_eq_tol(value, expected.value, 1e-12 * fmax(1, fabs(expected.value)));
         const double error = error_against(&expected, 2 * half, grad);
         ck_assert_msg(error <= 1e-12, "%s, %zu x %zu: double is off by %g", losses[l].name, pairs, dim, error);
-        ASSERT_OK(mio_loss_compute(loss, pairs, dim, narrow, narrow + half, &narrow_value, narrow_grad,
-                                   narrow_grad + half));
+        ASSERT_OK(
+            mio_loss_compute(loss, pairs, dim, narrow, narrow + half, &narrow_value, narrow_grad, narrow_grad + half));
         ck_assert_double_eq_tol(narrow_value, expected.value, 3e-7 * fmax(1, fabs(expected.value)));
         support_widen(2 * half, narrow_grad, grad);
         const double narrow_error = error_against(&expected, 2 * half, grad);
@@ -170,7 +170,7 @@ static double value_at(mio_loss *loss, size_t pairs, size_t dim, const double *z
     return value;
 }
 
-/* Sixth-order central differences along random directions. dclw is not here: its weights are constants to the gradient. */
+/* Sixth-order central differences along random directions. Not dclw: its weights are constants to the gradient. */
 START_TEST(test_finite_differences)
 {
     static const char *const names[] = {"mio", "mio_decoupled", "nt_xent", "supcon", "dcl", "hcl"};

@@ -43,12 +43,24 @@ START_TEST(test_parameters)
         const char *optimizer, *parameter;
         double initial;
     } table[] = {
-        {"adamw", "learning_rate", 0.001}, {"adamw", "weight_decay", 0.01}, {"adamw", "exclude_vectors", 0},
-        {"adamw", "beta1", 0.9},           {"adamw", "beta2", 0.999},       {"adamw", "epsilon", 1e-8},
-        {"lars", "learning_rate", 1.5},    {"lars", "weight_decay", 1e-6},  {"lars", "exclude_vectors", 1},
-        {"lars", "momentum", 0.9},         {"lars", "nesterov", 0},         {"lars", "trust_coefficient", 0.001},
-        {"lars", "convention", 0},         {"lars", "compat", 0},           {"sgd", "learning_rate", 0.1},
-        {"sgd", "weight_decay", 0},        {"sgd", "exclude_vectors", 0},   {"sgd", "momentum", 0.9},
+        {"adamw", "learning_rate", 0.001},
+        {"adamw", "weight_decay", 0.01},
+        {"adamw", "exclude_vectors", 0},
+        {"adamw", "beta1", 0.9},
+        {"adamw", "beta2", 0.999},
+        {"adamw", "epsilon", 1e-8},
+        {"lars", "learning_rate", 1.5},
+        {"lars", "weight_decay", 1e-6},
+        {"lars", "exclude_vectors", 1},
+        {"lars", "momentum", 0.9},
+        {"lars", "nesterov", 0},
+        {"lars", "trust_coefficient", 0.001},
+        {"lars", "convention", 0},
+        {"lars", "compat", 0},
+        {"sgd", "learning_rate", 0.1},
+        {"sgd", "weight_decay", 0},
+        {"sgd", "exclude_vectors", 0},
+        {"sgd", "momentum", 0.9},
         {"sgd", "nesterov", 0},
     };
     enum { ROWS = sizeof table / sizeof *table };
@@ -107,7 +119,8 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-/* A non-finite gradient anywhere: the array is named, nothing moves, and the next good step is as if it had not been. */
+/* A non-finite gradient anywhere: the array is named, nothing moves, and the next good step is as if it had not been.
+ */
 START_TEST(test_bad_gradient)
 {
     static float before[COUNT], expected[COUNT];

@@ -9,7 +9,7 @@ enum { TENSORS = 6, COUNT = 53, STEPS = 5 };
 static const struct {
     const char *name;
     size_t rank, count;
-} tensors[TENSORS] = {{"fc.weight", 2, 24},         {"fc.bias", 1, 4},     {"bn1.weight", 1, 5},
+} tensors[TENSORS] = {{"fc.weight", 2, 24},          {"fc.bias", 1, 4},     {"bn1.weight", 1, 5},
                       {"downsample.1.weight", 1, 5}, {"zero.weight", 2, 9}, {"still.weight", 2, 6}};
 
 static const struct {

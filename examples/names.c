@@ -13,6 +13,13 @@ typedef struct list {
     size_t count, found;
 } list;
 
+/* A folder that the walk is inside of. */
+typedef struct way {
+    const struct way *outer;
+    dev_t device;
+    ino_t number;
+} way;
+
 static int is_visible(const struct dirent *entry)
 {
     return entry->d_name[0] != '.';
@@ -29,14 +36,26 @@ static bool is_image(const char *name)
     return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") || !strcasecmp(dot, ".png"));
 }
 
+/* Whether a link leads back to a folder that the walk is inside of. */
+static bool is_inside(const way *here, const struct stat *facts)
+{
+    for (; here; here = here->outer)
+        if (here->device == facts->st_dev && here->number == facts->st_ino)
+            return true;
+    return false;
+}
+
 /* below: what precedes the names in this folder, with its slash, or "". */
-static void collect(list *all, const char *folder, const char *below)
+static void collect(list *all, const char *folder, const char *below, const way *outer)
 {
     struct dirent **entries;
+    struct stat facts;
+    if (stat(folder, &facts) || is_inside(outer, &facts))
+        return;
+    const way here = {outer, facts.st_dev, facts.st_ino};
     const int count = scandir(folder, &entries, is_visible, by_bytes);
     for (int i = 0; i < count; i++) {
         char path[4096], name[4096];
-        struct stat facts;
         snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
         snprintf(name, sizeof name, "%s%s", below, entries[i]->d_name);
         free(entries[i]);
@@ -44,7 +63,7 @@ static void collect(list *all, const char *folder, const char *below)
             continue;
         if (S_ISDIR(facts.st_mode)) {
             strncat(name, "/", sizeof name - strlen(name) - 1);
-            collect(all, path, name);
+            collect(all, path, name, &here);
         } else if (is_image(name) && all->found++ < all->count) {
             char *copy = allocate(strlen(name) + 1, 1);
             all->names[all->found - 1] = strcpy(copy, name);
@@ -57,7 +76,7 @@ static void collect(list *all, const char *folder, const char *below)
 char **image_names(const char *folder, size_t count)
 {
     list all = {.names = allocate(count, sizeof *all.names), .count = count};
-    collect(&all, folder, "");
+    collect(&all, folder, "", NULL);
     if (all.found != count)
         leave(EXIT_FAILED, "'%s' changed while it was read: %zu images, now %zu", folder, count, all.found);
     return all.names;

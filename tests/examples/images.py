@@ -47,5 +47,7 @@ def write_folder(folder, seed=2, count=24):
     for i, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png(grating(generator, i % CLASSES)))
+    (folder / "more" / "back").symlink_to(folder.resolve())
+    (folder / ".hidden.png").write_bytes(b"")
     (folder / "notes.txt").write_text("not an image\n")
     return names

@@ -63,7 +63,7 @@ static piece find_piece(const mio__batch_norm *norm, const cut *c, double *recor
     };
 }
 
-/* Where all images of a group are real, the rows of its pixels follow each other: one long run. Otherwise one a pixel. */
+/* Where all images of a group are real, the rows of its pixels form one long run; otherwise there is one run a pixel. */
 typedef struct runs {
     size_t count, rows, stride; /* stride in elements */
 } runs;
@@ -129,8 +129,8 @@ static void piece_statistics(void *argument, size_t item, size_t worker)
     const size_t block = s->norm->shape.block;
     const runs r = runs_of(s->norm, &p);
     const mio__real *x = s->x + p.start;
-    /* Deviations from the mean of the first pixel's images: small even where the mean is far from 0, and one stray image
-       moves it by its share alone. */
+    /* Deviations from the mean of the first pixel's images: small even where the mean is far from 0, and one stray
+       image moves it by its share alone. */
     mio__real shift[BLOCK_LIMIT];
     for (size_t c = 0; c < block; c++) {
         double sum = 0;

@@ -5,7 +5,7 @@
 /* A strip is 1, 2 or 4 registers of a row: a constant in each call, so that its arrays become registers. */
 #define STRIP static inline __attribute__((always_inline)) void
 enum { WIDTH = MIO__VECTOR_WIDTH, STRIP_LIMIT = 4 };
-/* Rows that are summed in mio__real before the sum moves to double: keeps the rounding error near that of one addition. */
+/* Rows that are summed in mio__real before the sum moves to double: keeps the rounding error near one addition's. */
 enum { SUM_ROWS = 64 };
 
 static size_t strip_vectors(size_t block)
@@ -14,7 +14,6 @@ static size_t strip_vectors(size_t block)
     return vectors < STRIP_LIMIT ? vectors : STRIP_LIMIT;
 }
 
-/* Blocks narrower than a register, and the doubles' sums, go through this loop. */
 STRIP add_to_doubles(size_t vectors, const mio__vector *values, double *sums)
 {
     for (size_t v = 0; v < vectors; v++)
@@ -224,14 +223,14 @@ static void gradient(size_t rows, size_t block, const mio__real *mean, const mio
         const mio__real *output = y ? y + c : NULL;
         mio__real *more = dresidual ? dresidual + c : NULL;
         if (vectors == 4)
-            gradient_strip(4, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
-                           accumulate);
+            gradient_strip(4, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c,
+                           more, accumulate);
         else if (vectors == 2)
-            gradient_strip(2, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
-                           accumulate);
+            gradient_strip(2, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c,
+                           more, accumulate);
         else
-            gradient_strip(1, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c, more,
-                           accumulate);
+            gradient_strip(1, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c,
+                           more, accumulate);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Inner loops of batch_norm.c over `rows` contiguous rows of `block` channels. Per-channel arrays have block elements. */
+/* Inner loops of batch_norm.c over `rows` contiguous rows of `block` channels. Arrays by channel have block elements. */
 #ifndef MIO_KERNELS_BATCH_NORM_VECTOR_H
 #define MIO_KERNELS_BATCH_NORM_VECTOR_H
 

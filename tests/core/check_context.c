@@ -59,7 +59,8 @@ static void assert_parallel(mio_context *context)
     static const size_t workers[] = {1, 2, 5, 33};
     for (size_t i = 0; i < 7; i++)
         for (size_t w = 0; w < 4; w++)
-            ck_assert_msg(parallel_is_right(context, workers[w], items[i]), "%zu items, %zu workers", items[i], workers[w]);
+            ck_assert_msg(parallel_is_right(context, workers[w], items[i]), "%zu items, %zu workers", items[i],
+                          workers[w]);
 }
 
 /* ---- creation ---- */
@@ -132,7 +133,8 @@ START_TEST(creation_refuses_bad_hooks)
     mio_context *context = NULL;
     ck_assert_int_eq(mio_context_create(NULL), MIO_ERROR_ARGUMENT);
     assert_words("context", "NULL");
-    const mio_allocator no_size = {0, NULL, never_alloc, never_free}, no_free = {sizeof no_free, NULL, never_alloc, NULL};
+    const mio_allocator no_size = {0, NULL, never_alloc, never_free},
+                        no_free = {sizeof no_free, NULL, never_alloc, NULL};
     const mio_executor no_call = {sizeof no_call, NULL, NULL}, short_executor = {8, NULL, serial_for};
     const mio_log no_write = {sizeof no_write, NULL, NULL};
     const struct {

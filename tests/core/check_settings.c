@@ -93,10 +93,11 @@ START_TEST(values_are_kept_and_checked)
     static const struct {
         const char *name;
         double good, bad;
-    } rows[] = {{"temperature", 1e-30, 0}, {"temperature", 3, -1}, {"temperature", 1e300, INFINITY}, {"offset", -1e300, NAN},
-                {"offset", 0, -INFINITY}, {"share", 0, 1}, {"share", 0.999, -1e-9}, {"queue_size", 1, 0},
-                {"queue_size", 1e6, 1e6 + 1}, {"queue_size", 5, 4.5}, {"nesterov", 0, 2}, {"nesterov", 1, 0.5},
-                {"reduction", 1, 2}, {"reduction", 0, -1}};
+    } rows[] = {{"temperature", 1e-30, 0}, {"temperature", 3, -1},   {"temperature", 1e300, INFINITY},
+                {"offset", -1e300, NAN},   {"offset", 0, -INFINITY}, {"share", 0, 1},
+                {"share", 0.999, -1e-9},   {"queue_size", 1, 0},     {"queue_size", 1e6, 1e6 + 1},
+                {"queue_size", 5, 4.5},    {"nesterov", 0, 2},       {"nesterov", 1, 0.5},
+                {"reduction", 1, 2},       {"reduction", 0, -1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         ck_assert_int_eq(mio__settings_set(&s, rows[i].name, rows[i].good), MIO_OK);
         ASSERT_REFUSED(mio__settings_set(&s, rows[i].name, rows[i].bad), "loss 'mio'", rows[i].name, "it takes");
@@ -110,8 +111,8 @@ START_TEST(refusals_name_culprit_and_remedy)
 {
     mio__settings s = make_settings();
     double value;
-    ASSERT_REFUSED(mio__settings_set(&s, "temprature", 1), "loss 'mio' has no parameter 'temprature'; it has", "temperature",
-                   "offset", "share", "queue_size", "nesterov", "reduction");
+    ASSERT_REFUSED(mio__settings_set(&s, "temprature", 1), "loss 'mio' has no parameter 'temprature'; it has",
+                   "temperature", "offset", "share", "queue_size", "nesterov", "reduction");
     ASSERT_REFUSED(mio__settings_get(&s, "temprature", &value), "temprature", "temperature");
     ASSERT_REFUSED(mio__settings_set_text(&s, "Temperature", "1"), "'Temperature'");
     ASSERT_REFUSED(mio__settings_set(&s, NULL, 1), "NULL", "temperature");
@@ -136,18 +137,33 @@ static void assert_numbers(void)
     static const struct {
         const char *text;
         double value;
-    } good[] = {{"0.1", 0.1}, {"1e-4", 1e-4}, {"-3", -3}, {"+.5", .5}, {"5.", 5}, {"1E+3", 1000}, {"0", 0}, {"-0.0", 0},
-                {"0.30000000000000004", 0.30000000000000004}, {"1.7976931348623157e308", 1.7976931348623157e308},
-                {"2.2250738585072014e-308", 2.2250738585072014e-308}, {"0.000123456789012345678", 0.000123456789012345678},
-                {"123456789012345678901234567890", 123456789012345678901234567890.0}, {"1e-400", 0},
-                {"4.9e-324", 4.9e-324}, {"0.02", 0.02}, {"1e22", 1e22}, {"1e23", 1e23}, {"0.0000001e7", 1}};
+    } good[] = {{"0.1", 0.1},
+                {"1e-4", 1e-4},
+                {"-3", -3},
+                {"+.5", .5},
+                {"5.", 5},
+                {"1E+3", 1000},
+                {"0", 0},
+                {"-0.0", 0},
+                {"0.30000000000000004", 0.30000000000000004},
+                {"1.7976931348623157e308", 1.7976931348623157e308},
+                {"2.2250738585072014e-308", 2.2250738585072014e-308},
+                {"0.000123456789012345678", 0.000123456789012345678},
+                {"123456789012345678901234567890", 123456789012345678901234567890.0},
+                {"1e-400", 0},
+                {"4.9e-324", 4.9e-324},
+                {"0.02", 0.02},
+                {"1e22", 1e22},
+                {"1e23", 1e23},
+                {"0.0000001e7", 1}};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         ck_assert_msg(mio__settings_set_text(&s, "offset", good[i].text) == MIO_OK, "'%s': %s", good[i].text,
                       mio_last_error());
         ck_assert_msg(s.values[1] == good[i].value, "'%s' gives %.17g", good[i].text, s.values[1]);
     }
-    static const char *const bad[] = {"", " ", "1 ", " 1", "1,5", "0x10", "inf", "nan", "-", "+", ".", "e5", "1e", "1e+", "1.2.3",
-                                      "--1", "1e400", "one", "1e5x", "1_000", "-.", ".e1", "true"};
+    static const char *const bad[] = {"",      " ",   "1 ",   " 1",    "1,5", "0x10", "inf",   "nan",
+                                      "-",     "+",   ".",    "e5",    "1e",  "1e+",  "1.2.3", "--1",
+                                      "1e400", "one", "1e5x", "1_000", "-.",  ".e1",  "true"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         ck_assert_msg(mio__settings_set_text(&s, "offset", bad[i]) == MIO_ERROR_ARGUMENT, "'%s' is taken", bad[i]);
         ck_assert_ptr_nonnull(strstr(mio_last_error(), "offset"));
@@ -180,7 +196,8 @@ END_TEST
 
 START_TEST(text_means_the_same_in_every_locale)
 {
-    static const char *const commas[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "fr_FR.utf8", "it_IT.UTF-8", "de_DE"};
+    static const char *const commas[] = {"de_DE.UTF-8", "de_DE.utf8",  "fr_FR.UTF-8",
+                                         "fr_FR.utf8",  "it_IT.UTF-8", "de_DE"};
     for (size_t i = 0; i < sizeof commas / sizeof commas[0]; i++)
         if (setlocale(LC_ALL, commas[i])) {
             ck_assert_double_eq(strtod("1,5", NULL), 1.5);

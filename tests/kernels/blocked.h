@@ -60,7 +60,8 @@ static inline mio__random blocked_random(uint64_t seed)
 }
 
 /**
- * Random values of unit deviation in real images; `filling` in all other images, which a kernel must not look at; filling channels 0.
+ * Random values of unit deviation in real images; `filling` in all other images, which a kernel must not look at;
+ * filling channels 0.
  * Channels have means of their own, up to 2 deviations from 0.
  */
 static inline void blocked_fill(const mio__shape *shape, const mio__images *images, uint64_t seed, mio__real filling,

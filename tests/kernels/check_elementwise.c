@@ -132,7 +132,8 @@ START_TEST(weights_keep_their_places)
 {
     for (size_t i = 0; i < BLOCKED_SIZE(blocked_channels); i++)
         for (size_t kernel = 1; kernel <= 3; kernel += 2) {
-            const mio__shape in = mio__shape_of(blocked_channels[i], 4, 4), out = mio__shape_of(blocked_channels[_i], 4, 4);
+            const mio__shape in = mio__shape_of(blocked_channels[i], 4, 4),
+                             out = mio__shape_of(blocked_channels[_i], 4, 4);
             const size_t taps = kernel * kernel, count = in.channels * out.channels * taps;
             const size_t size = in.blocks * in.block * out.blocks * out.block * taps;
             float *torch = blocked_memory(count * sizeof *torch), *back = blocked_memory(count * sizeof *back);

@@ -60,7 +60,8 @@ static void check_max_pool(mio_context *context, size_t channels, size_t views, 
         for (size_t image = 0; image < count; image++)
             for (size_t c = 0; c < channels; c++)
                 for (size_t pixel = 0; pixel < out.height * out.width; pixel++) {
-                    const size_t from = winner(&in, &images, p, x, view, image, c, pixel / out.width, pixel % out.width);
+                    const size_t from =
+                        winner(&in, &images, p, x, view, image, c, pixel / out.width, pixel % out.width);
                     const size_t at = blocked_place(&out, &images, view, image, pixel, c);
                     const size_t source = blocked_place(&in, &images, view, image, from, c);
                     wrong += y[at] != x[source];

@@ -1,9 +1,8 @@
 #include "kernels/winograd.h"
 
-/* Columns of one GEMM in a private block and, where its V would leave the cache, in a wide one; of a shared block; transformed
-   weights beyond this many elements stream through the cache, so that all workers share each point's; fewest items that keep
-   workers busy. */
-enum { COLUMNS = 64, WIDE = 192, WIDE_COLUMNS = 32, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
+/* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache, so that
+   all workers share each point's; fewest items that keep workers busy. */
+enum { COLUMNS = 64, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
 /* Elements that keep the points of an array off each other's cache sets. */
 enum { SKEW = 48, LINE = 64 / sizeof(mio__real) };
 
@@ -49,11 +48,6 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static size_t at_least_one(size_t value)
-{
-    return value ? value : 1;
-}
-
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,
                                            const mio__real *zeros)
 {
@@ -62,16 +56,12 @@ mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, s
         .target = backward ? geometry->input : geometry->output,
     };
     const size_t padding = backward ? 2 - geometry->padding : geometry->padding;
-    const size_t channels = pass.source.blocks * pass.source.block, lanes = geometry->images.lanes;
+    const size_t lanes = geometry->images.lanes;
     pass.tiling = mio__tiling_make(geometry, &pass.target, m, padding, zeros);
     const size_t tiles = pass.tiling.tiles;
-    pass.slots = smaller(at_least_one((channels > WIDE ? WIDE_COLUMNS : COLUMNS) / lanes), tiles);
+    pass.slots = smaller(COLUMNS / lanes, tiles);
     pass.phased = mio__winograd_weight_count(&pass) > SHARED_WEIGHTS || tiles < ITEMS * pass.slots;
-    if (pass.phased) {
-        pass.slots = smaller(at_least_one(COLUMNS / lanes), tiles);
-        pass.chunks = smaller(SHARED_COLUMNS / COLUMNS, (tiles + pass.slots - 1) / pass.slots);
-    } else
-        pass.chunks = 1;
+    pass.chunks = pass.phased ? smaller(SHARED_COLUMNS / COLUMNS, (tiles + pass.slots - 1) / pass.slots) : 1;
     const size_t from = pass.source.block, to = pass.target.block, rest = tiles % pass.slots;
     pass.whole = mio__gemm_make(to, pass.slots * lanes, from, to, from, to, 0, 0, 0);
     pass.rest = rest ? mio__gemm_make(to, rest * lanes, from, to, from, to, 0, 0, 0) : pass.whole;

@@ -45,13 +45,13 @@ size_t mio__winograd_weight_count(const mio__winograd_pass *pass);
 void mio__winograd_prepare(mio_context *context, const mio__winograd_pass *pass, int backward, size_t workers,
                            const mio__real *weights, mio__real *transformed);
 
-/** The weight gradient: at each point, products over columns, summed over blocks of tiles. */
+/** The weight gradient: for each block of tiles, pair of channel blocks and point, a product over columns. */
 typedef struct mio__winograd_gradient {
     mio__shape input, output;
     mio__tiling tiling;
     size_t slots, chunks, blocks; /* tiles of a GEMM, GEMMs of a block, blocks */
-    size_t pieces;                /* private: partial sums, each over a fixed run of blocks; 0: phased */
-    mio__gemm first, next;
+    size_t pieces; /* partial sums, each over a fixed run of blocks by one worker; 0: workers share a block, pair by pair */
+    mio__gemm gemm;
 } mio__winograd_gradient;
 
 mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const mio__real *zeros);

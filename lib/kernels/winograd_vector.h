@@ -21,8 +21,9 @@ typedef struct mio__winograd_transforms {
     void (*gradient)(const mio__real *const *pixels, size_t count, mio__real *points, size_t stride);
     /** points = G g G' for the 3 x 3 taps g, tap_stride apart. */
     void (*weights)(const mio__real *taps, ptrdiff_t tap_stride, size_t count, mio__real *points, size_t stride);
-    /** taps = G' points G. */
-    void (*weights_gradient)(const mio__real *points, size_t stride, size_t count, mio__real *taps, size_t tap_stride);
+    /** taps (+)= G' points G. */
+    void (*weights_gradient)(const mio__real *points, size_t stride, size_t count, mio__real *taps, size_t tap_stride,
+                             int accumulate);
 } mio__winograd_transforms;
 
 typedef struct mio__winograd_kernels {

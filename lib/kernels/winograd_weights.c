@@ -2,9 +2,9 @@
 
 #include "kernels/conv_direct.h"
 
-/* Columns of a private and of a shared block, and of one GEMM at most; dU beyond this many elements is shared; pieces to aim
-   at; channels of a tap's matrix that are transposed at a time. */
-enum { PRIVATE_COLUMNS = 128, SHARED_COLUMNS = 256, GEMM_COLUMNS = 64, SHARED_WEIGHTS = 36 * 150 * 150, PIECES = 16 };
+/* Columns of a private and of a shared block, and of one GEMM at most; pieces to aim at; pairs of channel blocks that keep
+   workers busy; channels of a tap's matrix that are transposed at a time. */
+enum { PRIVATE_COLUMNS = 128, SHARED_COLUMNS = 256, GEMM_COLUMNS = 64, PIECES = 16, PAIRS = 9 };
 enum { STRIP = 16, TAPS = 9 };
 
 /* ---- the transformed weights ---- */
@@ -90,24 +90,20 @@ mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geo
         .tiling = mio__tiling_make(geometry, &geometry->output, m, geometry->padding, zeros),
     };
     const size_t lanes = plan.tiling.lanes, tiles = plan.tiling.tiles;
-    const size_t weights = plan.tiling.points * pair_count(&plan) * tile_size(&plan);
     plan.slots = smaller(GEMM_COLUMNS / lanes, tiles);
     const size_t gemms = (tiles + plan.slots - 1) / plan.slots;
-    plan.chunks = smaller(PRIVATE_COLUMNS / GEMM_COLUMNS, gemms);
+    const size_t columns = pair_count(&plan) >= PAIRS ? SHARED_COLUMNS : PRIVATE_COLUMNS;
+    plan.chunks = smaller(columns / GEMM_COLUMNS, gemms);
     plan.blocks = (gemms + plan.chunks - 1) / plan.chunks;
-    if (weights > SHARED_WEIGHTS || plan.blocks < PIECES / 2) {
-        plan.chunks = smaller(SHARED_COLUMNS / GEMM_COLUMNS, gemms);
-        plan.blocks = (gemms + plan.chunks - 1) / plan.chunks;
-    } else
+    if (pair_count(&plan) < PAIRS)
         for (plan.pieces = 1; plan.pieces < PIECES && plan.pieces * 2 <= plan.blocks;)
             plan.pieces *= 2;
-    const size_t from = plan.input.block, to = plan.output.block, k = plan.slots * lanes;
-    plan.first = mio__gemm_make(to, from, k, to, from, to, 0, 1, 0);
-    plan.next = mio__gemm_make(to, from, k, to, from, to, 0, 1, 1);
+    const size_t from = plan.input.block, to = plan.output.block;
+    plan.gemm = mio__gemm_make(to, from, plan.slots * lanes, to, from, to, 0, 1, 0);
     return plan;
 }
 
-/* ---- work space: V, the transformed dy and dU, of each worker or shared; then the pieces ---- */
+/* ---- work space: each worker's dU of one pair; V and the transformed dy, of each worker or shared; the pieces ---- */
 
 static size_t block_columns(const mio__winograd_gradient *plan)
 {
@@ -126,12 +122,12 @@ static size_t y_stride(const mio__winograd_gradient *plan)
 
 static size_t u_stride(const mio__winograd_gradient *plan)
 {
-    return mio__point_stride(pair_count(plan) * tile_size(plan));
+    return mio__point_stride(tile_size(plan));
 }
 
 static size_t array_count(const mio__winograd_gradient *plan)
 {
-    return plan->tiling.points * (x_stride(plan) + y_stride(plan) + u_stride(plan));
+    return plan->tiling.points * (x_stride(plan) + y_stride(plan));
 }
 
 static size_t weight_count(const mio__winograd_gradient *plan)
@@ -142,7 +138,8 @@ static size_t weight_count(const mio__winograd_gradient *plan)
 size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, size_t workers)
 {
     const size_t arrays = plan->pieces ? workers * array_count(plan) : array_count(plan);
-    return (arrays + (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) * sizeof(mio__real);
+    return (workers * plan->tiling.points * u_stride(plan) + arrays +
+            (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) * sizeof(mio__real);
 }
 
 /* ---- the weight gradient ---- */
@@ -150,7 +147,7 @@ size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, s
 typedef struct run {
     const mio__winograd_gradient *plan;
     const mio__real *x, *dy;
-    mio__real *arrays, *sums;
+    mio__real *products, *arrays, *sums;
     size_t block; /* phased: the block at hand */
 } run;
 
@@ -177,30 +174,25 @@ static void transform(const run *job, mio__real *arrays, size_t tile, size_t slo
                                  y_stride(plan));
 }
 
-/* The product of one point and one pair of blocks over a block of tiles, added to dU unless that is fresh. */
-static void multiply(const run *job, mio__real *arrays, size_t point, size_t pair, int fresh)
+/* The products of one pair of blocks over a block of tiles, back to taps, and added to dw unless that is fresh. */
+static void multiply(const run *job, const mio__real *arrays, size_t worker, size_t pair, mio__real *dw, int fresh)
 {
     const mio__winograd_gradient *plan = job->plan;
     const size_t columns = block_columns(plan), from = plan->input.block, to = plan->output.block;
-    const mio__real *v = arrays + point * x_stride(plan) + pair % plan->input.blocks * columns * from;
-    const mio__real *dy = arrays + plan->tiling.points * x_stride(plan) + point * y_stride(plan) +
-                          pair / plan->input.blocks * columns * to;
-    mio__real *u = arrays + plan->tiling.points * (x_stride(plan) + y_stride(plan)) + point * u_stride(plan);
-    const mio__real *a[SHARED_COLUMNS / GEMM_COLUMNS], *b[SHARED_COLUMNS / GEMM_COLUMNS];
-    for (size_t i = 0; i < plan->chunks; i++) {
-        a[i] = dy + i * plan->slots * plan->tiling.lanes * to;
-        b[i] = v + i * plan->slots * plan->tiling.lanes * from;
+    const size_t points = plan->tiling.points, step = plan->slots * plan->tiling.lanes;
+    const mio__real *v = arrays + pair % plan->input.blocks * columns * from;
+    const mio__real *dy = arrays + points * x_stride(plan) + pair / plan->input.blocks * columns * to;
+    mio__real *products = job->products + worker * points * u_stride(plan);
+    for (size_t point = 0; point < points; point++) {
+        const mio__real *a[SHARED_COLUMNS / GEMM_COLUMNS], *b[SHARED_COLUMNS / GEMM_COLUMNS];
+        for (size_t i = 0; i < plan->chunks; i++) {
+            a[i] = dy + point * y_stride(plan) + i * step * to;
+            b[i] = v + point * x_stride(plan) + i * step * from;
+        }
+        mio__gemm_run(&plan->gemm, a, b, products + point * u_stride(plan), plan->chunks);
     }
-    mio__gemm_run(fresh ? &plan->first : &plan->next, a, b, u + pair * tile_size(plan), plan->chunks);
-}
-
-/* dU of one pair of blocks back to taps. */
-static void transform_back(const run *job, const mio__real *arrays, size_t pair, mio__real *dw)
-{
-    const mio__winograd_gradient *plan = job->plan;
-    const size_t tile = tile_size(plan);
-    const mio__real *u = arrays + plan->tiling.points * (x_stride(plan) + y_stride(plan));
-    plan->tiling.transforms->weights_gradient(u + pair * tile, u_stride(plan), tile, dw + pair * TAPS * tile, tile);
+    plan->tiling.transforms->weights_gradient(products, u_stride(plan), from * to, dw + pair * TAPS * from * to,
+                                              from * to, !fresh);
 }
 
 /* Private: one piece. */
@@ -215,11 +207,9 @@ static void piece_item(void *argument, size_t piece, size_t worker)
         for (size_t i = 0; i < plan->input.blocks + plan->output.blocks; i++)
             for (size_t slot = 0; slot < slots; slot++)
                 transform(job, arrays, block * slots + slot, slot, i);
-        for (size_t i = 0; i < plan->tiling.points * pairs; i++)
-            multiply(job, arrays, i / pairs, i % pairs, block == begin);
+        for (size_t pair = 0; pair < pairs; pair++)
+            multiply(job, arrays, worker, pair, job->sums + piece * weight_count(plan), block == begin);
     }
-    for (size_t pair = 0; pair < pairs; pair++)
-        transform_back(job, arrays, pair, job->sums + piece * weight_count(plan));
 }
 
 /* Shared, first phase: one tile of one channel block. */
@@ -231,29 +221,18 @@ static void transform_item(void *argument, size_t item, size_t worker)
     transform(job, job->arrays, job->block * slots + slot, slot, item / slots);
 }
 
-/* Second phase: one point and output block, all input blocks. */
-static void multiply_item(void *argument, size_t item, size_t worker)
+/* Second phase: one pair of channel blocks. */
+static void pair_item(void *argument, size_t pair, size_t worker)
 {
     const run *job = argument;
-    const mio__winograd_gradient *plan = job->plan;
-    const size_t out = item % plan->output.blocks;
-    (void)worker;
-    for (size_t in = 0; in < plan->input.blocks; in++)
-        multiply(job, job->arrays, item / plan->output.blocks, out * plan->input.blocks + in, job->block == 0);
-}
-
-/* Last phase: one pair of blocks. */
-static void back_item(void *argument, size_t item, size_t worker)
-{
-    const run *job = argument;
-    (void)worker;
-    transform_back(job, job->arrays, item, job->sums);
+    multiply(job, job->arrays, worker, pair, job->sums, job->block == 0);
 }
 
 void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradient *plan, size_t workers, void *scratch,
                                 const mio__real *x, const mio__real *dy, mio__real *dw)
 {
-    run job = {plan, x, dy, scratch, dw, 0};
+    run job = {plan, x, dy, scratch, NULL, dw, 0};
+    job.arrays = job.products + workers * plan->tiling.points * u_stride(plan);
     if (plan->pieces) {
         mio__real *partial = job.arrays + workers * array_count(plan);
         job.sums = plan->pieces > 1 ? partial : dw;
@@ -265,7 +244,6 @@ void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradie
     for (; job.block < plan->blocks; job.block++) {
         mio__parallel(context, workers,
                       (plan->input.blocks + plan->output.blocks) * plan->chunks * plan->slots, transform_item, &job);
-        mio__parallel(context, workers, plan->tiling.points * plan->output.blocks, multiply_item, &job);
+        mio__parallel(context, workers, pair_count(plan), pair_item, &job);
     }
-    mio__parallel(context, workers, pair_count(plan), back_item, &job);
 }

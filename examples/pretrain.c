@@ -81,41 +81,48 @@ static int train(run *r, const char *output)
     return 0;
 }
 
+/* Builds the run that the options describe, or takes it up again, and trains; returns the exit code. */
+static int pretrain(mio_context *context, mio_recipe *recipe, const pretrain_options *o)
+{
+    char path[4096];
+    mio_dataset *dataset;
+    run r = {.checkpoint_every = (uint64_t)o->checkpoint_every};
+    if (mkdir(o->output, 0777) && errno != EEXIST)
+        leave(EXIT_FAILED, "cannot make the folder '%s': %s", o->output, strerror(errno));
+    snprintf(r.checkpoint, sizeof r.checkpoint, "%s/checkpoint.mio", o->output);
+    if (!o->resume && !access(r.checkpoint, F_OK))
+        leave(EXIT_USAGE, "'%s' holds a run already: go on with --resume, or choose another --output", o->output);
+    check(mio_dataset_open(context, o->format, o->path, o->split, &dataset));
+    check(mio_recipe_build(recipe, dataset, &r.trainer));
+    if (o->resume)
+        check(mio_trainer_restore(r.trainer, r.checkpoint));
+    catch_signals(r.trainer);
+
+    snprintf(path, sizeof path, "%s/metrics.jsonl", o->output);
+    r.metrics = metrics_open(path, mio_trainer_steps_done(r.trainer));
+    r.bar = progress_begin(mio_trainer_steps_done(r.trainer));
+    const int code = train(&r, o->output);
+
+    mio_trainer_release(r.trainer);
+    mio_dataset_release(dataset);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     const pretrain_options o = pretrain_options_read(arguments_of(argc, argv));
     mio_context *context;
-    mio_dataset *dataset;
-    run r = {.checkpoint_every = (uint64_t)o.checkpoint_every};
+    int code = 0;
     check(mio_context_create(&context));
     if (!isnan(o.threads))
         check(mio_context_set(context, "threads", o.threads));
     if (!isnan(o.seed))
         check(mio_context_set(context, "seed", o.seed));
     mio_recipe *recipe = pretrain_recipe(context, &o);
-    if (o.help) {
+    if (o.help)
         pretrain_help(&o, recipe);
-        return 0;
-    }
-    if (mkdir(o.output, 0777) && errno != EEXIST)
-        leave(EXIT_FAILED, "cannot make the folder '%s': %s", o.output, strerror(errno));
-    snprintf(r.checkpoint, sizeof r.checkpoint, "%s/checkpoint.mio", o.output);
-    if (!o.resume && !access(r.checkpoint, F_OK))
-        leave(EXIT_USAGE, "'%s' holds a run already: go on with --resume, or choose another --output", o.output);
-    check(mio_dataset_open(context, o.format, o.path, o.split, &dataset));
-    check(mio_recipe_build(recipe, dataset, &r.trainer));
-    if (o.resume)
-        check(mio_trainer_restore(r.trainer, r.checkpoint));
-    catch_signals(r.trainer);
-
-    char path[4096];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", o.output);
-    r.metrics = metrics_open(path, mio_trainer_steps_done(r.trainer));
-    r.bar = progress_begin(mio_trainer_steps_done(r.trainer));
-    const int code = train(&r, o.output);
-
-    mio_trainer_release(r.trainer);
-    mio_dataset_release(dataset);
+    else
+        code = pretrain(context, recipe, &o);
     mio_recipe_release(recipe);
     mio_context_release(context);
     free(o.sets);

@@ -133,12 +133,12 @@ void page_scatter(FILE *page, const char *title, const char *x_label, const char
     widen(&f.y0, &f.y1, 0.03);
     begin_plot(page, &f, title, x_label, y_label);
     /* Dots are strokes of no length with round ends: the shortest way to write thousands. */
-    for (size_t class = 0; class < (labels ? classes : 1); class++) {
+    for (size_t class = 0; class < (labels ? classes : 1); class ++) {
         fputs("<path stroke-width=\"4\" stroke-linecap=\"round\" stroke-opacity=\"0.65\" stroke=\"", page);
         page_colour(page, class);
         fputs("\" d=\"", page);
         for (size_t i = 0; i < count; i++)
-            if (!labels || labels[i] == (int32_t)class)
+            if (!labels || labels[i] == (int32_t) class)
                 fprintf(page, "M%.1f %.1fh0", place_x(&f, points[2 * i]), place_y(&f, points[2 * i + 1]));
         fputs("\"/>\n", page);
     }

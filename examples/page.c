@@ -6,9 +6,8 @@
 #include <string.h>
 #include <zlib.h>
 
-static const char head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-    "<meta name=\"viewport\" content=\"width=device-width\"><title>";
+static const char head[] = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                           "<meta name=\"viewport\" content=\"width=device-width\"><title>";
 static const char style[] =
     "</title>\n<style>\n"
     "body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1080px; margin: 2em auto;"
@@ -19,7 +18,8 @@ static const char style[] =
     "th { border-bottom: 1px solid #999; font-weight: 600; } td { border-bottom: 1px solid #e4e4e4; }\n"
     "td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }\n"
     "tr.trained td { font-weight: 600; background: #eef5fb; }\n"
-    "svg { width: 100%; max-width: 640px; height: auto; display: block; } svg text { font: 12px system-ui, sans-serif; fill: #444; }\n"
+    "svg { width: 100%; max-width: 640px; height: auto; display: block; } svg text { font: 12px system-ui, sans-serif; "
+    "fill: #444; }\n"
     "svg text.title { font-size: 14px; font-weight: 600; fill: #222; }\n"
     ".grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 1em; }\n"
     ".legend { display: flex; flex-wrap: wrap; gap: 0.2em 1.2em; margin: 0.5em 0; }\n"

@@ -42,8 +42,8 @@ static double length_of(size_t dim, const double *vector)
     return sqrt(square);
 }
 
-/* Power iteration: the largest eigenvalue of a symmetric matrix, its eigenvector in `vector`, signed so that the largest
-   entry is positive; then takes it out of the matrix, so that the next call finds the next. */
+/* Power iteration: the largest eigenvalue of a symmetric matrix, its eigenvector in `vector`, signed so that the
+   largest entry is positive; then takes it out of the matrix, so that the next call finds the next. */
 static double take_direction(size_t dim, double *matrix, double *vector)
 {
     enum { ITERATIONS = 300 };

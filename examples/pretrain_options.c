@@ -32,8 +32,8 @@ static void list_names(void)
 
 pretrain_options pretrain_options_read(arguments line)
 {
-    pretrain_options o = {.recipe = "mio-small", .threads = NAN, .seed = NAN,
-                 .sets = allocate((size_t)line.count, sizeof *o.sets)};
+    pretrain_options o = {
+        .recipe = "mio-small", .threads = NAN, .seed = NAN, .sets = allocate((size_t)line.count, sizeof *o.sets)};
     while (line.next < line.count) {
         if (option(&line, "--dataset")) {
             o.format = value(&line, "--dataset"), o.path = value(&line, "--dataset");

@@ -9,12 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "usage: report --run DIR --dataset FORMAT PATH [SPLIT] --html FILE [options]\n"
-    "  --evaluation FILE     accuracies, as evaluate --json wrote them\n"
-    "  --classes A,B,...     names of the classes, where the dataset has none\n"
-    "  --title TEXT\n"
-    "exit code: 0 done; 1 failed; 2 wrong arguments\n";
+static const char usage[] = "usage: report --run DIR --dataset FORMAT PATH [SPLIT] --html FILE [options]\n"
+                            "  --evaluation FILE     accuracies, as evaluate --json wrote them\n"
+                            "  --classes A,B,...     names of the classes, where the dataset has none\n"
+                            "  --title TEXT\n"
+                            "exit code: 0 done; 1 failed; 2 wrong arguments\n";
 
 typedef struct options {
     const char *run, *format, *path, *split, *html, *evaluation, *title;

@@ -43,7 +43,7 @@ def write_folder(folder, seed=2, count=24):
     """PNG images, some in a sub-folder; returns their names in the library's order."""
     folder = pathlib.Path(folder)
     generator = random.Random(seed)
-    names = sorted([f"image{i:02}.png" for i in range(count // 2)] + [f"more/image{i:02}.png" for i in range(count // 2)])
+    names = sorted(f"{place}image{i:02}.png" for place in ("", "more/") for i in range(count // 2))
     for i, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png(grating(generator, i % CLASSES)))

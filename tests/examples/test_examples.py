@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs every example program on made-up images: what it prints and writes, its exit codes, interruption and resumption."""
+"""Runs every example program on made-up images: what it prints and writes, its exit codes, stopping and resuming."""
 import html.parser
 import json
 import math
@@ -63,7 +63,8 @@ class Alone(unittest.TestCase):
         softplus = [math.log1p(math.exp((-1 if abs(i - j) == 3 else 1) * 2 * (a[0] * b[0] + a[1] * b[1])))
                     for i, a in enumerate(unit) for j, b in enumerate(unit) if i != j]
         positive = [abs(i - j) == 3 for i in range(6) for j in range(6) if i != j]
-        value = (sum(s for s, p in zip(softplus, positive) if p) / 6 + sum(s for s, p in zip(softplus, positive) if not p) / 24
+        value = (sum(s for s, p in zip(softplus, positive) if p) / 6
+                 + sum(s for s, p in zip(softplus, positive) if not p) / 24
                  + sum((a - b) ** 2 for u, v in zip(unit[:3], unit[3:]) for a, b in zip(u, v)) / 6)
         printed, _ = run("loss_only")
         self.assertAlmostEqual(float(printed.splitlines()[0].split("=")[1]), value, delta=2e-12)
@@ -79,7 +80,8 @@ class Alone(unittest.TestCase):
         listed, _ = run("pretrain", "--list")
         for word in ("idx", "cifar10", "mio", "nt_xent", "lars", "cosine", "mio-paper", "mio-tiny"):
             self.assertIn(word, listed.split())
-        shown, _ = run("pretrain", "--help", "--recipe", "mio-tiny", "--loss", "nt_xent", "--set", "loss.temperature=0.25")
+        shown, _ = run("pretrain", "--help", "--recipe", "mio-tiny", "--loss", "nt_xent", "--set",
+                       "loss.temperature=0.25")
         for word in ("loss.temperature", "optimizer.", "loader.batch_size", "trainer.epochs", "0.25"):
             self.assertIn(word, shown)
         self.assertNotIn("loss.l2_weight", shown)
@@ -110,7 +112,9 @@ class Pretrain(WithData):
                                  stderr=subprocess.PIPE, text=True)
         file = folder / "metrics.jsonl"
         ends = time.monotonic() + 60
-        while time.monotonic() < ends and child.poll() is None and not (file.exists() and file.read_bytes().count(b"\n") > 2):
+        while time.monotonic() < ends and child.poll() is None:
+            if file.exists() and file.read_bytes().count(b"\n") > 2:
+                break
             time.sleep(0.001)
         child.send_signal(number)
         _, said = child.communicate(timeout=60)
@@ -134,7 +138,7 @@ class Pretrain(WithData):
     def test_killed_run_goes_on_from_its_last_checkpoint(self):
         folder, code, _ = self.interrupted("kill", signal.SIGKILL, "--checkpoint-every", 2)
         self.assertEqual(code, -signal.SIGKILL)
-        with open(folder / "metrics.jsonl", "a") as file:  # what a run writes beyond its checkpoint, the last line cut short
+        with open(folder / "metrics.jsonl", "a") as file:  # what a run writes beyond its checkpoint, cut short
             file.write('{"step": 30, "epoch": 3, "loss": 1}\n{"step": 31, "epo')
         self.resume_and_compare(folder)
 
@@ -204,15 +208,16 @@ class Results(WithData):
         encoder, data = self.whole / "encoder.mio", ["--dataset", "idx", self.idx]
         for culprit, arguments in (("fast", [encoder, *data, "--probe", "fast"]),
                                    ("some", [encoder, *data, "--finetune", "some"]),
-                                   ("label_fraction", [encoder, *data, "--knn", "none", "--probe", "none", "--finetune", "2"]),
+                                   ("label_fraction", [encoder, *data, "--probe", "none", "--finetune", "2"]),
                                    ("--dataset", [encoder])):
             self.assertIn(culprit, run("evaluate", *arguments, code=2)[1])
         self.assertIn("t10k-images", run("evaluate", self.idx / "t10k-images-idx3-ubyte", *data, code=1)[1])
 
     def test_embed(self):
         npy, csv, names = (self.folder / name for name in ("f.npy", "f.csv", "names.txt"))
-        printed, _ = run("embed", self.whole / "encoder.mio", self.folder / "flat", "--npy", npy, "--csv", csv, "--names",
-                         names, "--query", 3, "--neighbours", 5)
+        encoder, folder = self.whole / "encoder.mio", self.folder / "flat"
+        printed, _ = run("embed", encoder, folder, "--npy", npy, "--csv", csv, "--names", names, "--query", 3,
+                         "--neighbours", 5)
         data = npy.read_bytes()
         self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
         length = struct.unpack("<H", data[8:10])[0]
@@ -225,7 +230,8 @@ class Results(WithData):
         for i, line in enumerate(csv.read_text().splitlines()):
             cells = line.split(",")
             self.assertEqual(cells[0], f'"{self.names[i]}"')
-            self.assertEqual(struct.pack(f"<{dim}f", *map(float, cells[1:])), struct.pack(f"<{dim}f", *values[i * dim:(i + 1) * dim]))
+            in_csv = struct.unpack(f"<{dim}f", struct.pack(f"<{dim}f", *map(float, cells[1:])))
+            self.assertEqual(in_csv, values[i * dim:(i + 1) * dim])
         found = [line.split() for line in printed.splitlines()[1:]]
         self.assertEqual(len(found), 5)
         self.assertNotIn("3", [line[0] for line in found])
@@ -237,12 +243,12 @@ class Results(WithData):
         for line, (similarity, _) in zip(found, best):
             self.assertAlmostEqual(float(line[1]), -similarity, delta=2e-4)
             self.assertEqual(line[2], self.names[int(line[0])])
-        self.assertIn("24 images", run("embed", self.whole / "encoder.mio", self.folder / "flat", "--query", 24, code=2)[1])
+        self.assertIn("24 images", run("embed", encoder, folder, "--query", 24, code=2)[1])
 
     def test_report(self):
         page, results = self.folder / "page.html", self.folder / "knn.json"
-        run("evaluate", self.whole / "encoder.mio", "--dataset", "idx", self.idx, "--untrained", "--probe", "none", "--json",
-            results)
+        run("evaluate", self.whole / "encoder.mio", "--dataset", "idx", self.idx, "--untrained", "--probe", "none",
+            "--json", results)
         run("report", "--run", self.whole, "--dataset", "idx", self.idx, "test", "--evaluation", results, "--classes",
             "flat,rising,<steep>,falling", "--title", "Gratings & more", "--html", page)
         text = page.read_text()

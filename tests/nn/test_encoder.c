@@ -358,6 +358,24 @@ START_TEST(same_bits_for_any_threads)
 }
 END_TEST
 
+/* The parameter decides how 3x3 convolutions are computed, also after passes have been planned. */
+START_TEST(algorithm_is_followed)
+{
+    static const char *const names[] = {"exact", "accurate", "fast"}, *const expected[] = {"direct", "winograd2", "winograd4"};
+    mio_encoder *encoder = resnet(context, 16);
+    float *images = numbers(1, 32 * 3 * 256);
+    for (int i = 0; i < 3; i++) {
+        good(mio_encoder_set_text(encoder, "algorithm", names[i]));
+        good(mio_encoder_forward(encoder, 1, 32, images, NULL, NULL));
+        ck_assert_str_eq(mio__encoder_layer_algorithm(encoder, "layer1.1.conv2"), expected[i]);
+        ck_assert_str_eq(mio__encoder_layer_algorithm(encoder, "layer2.0.downsample.0"), "direct");
+        ck_assert_ptr_null(mio__encoder_layer_algorithm(encoder, "bn1"));
+    }
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
 /* Threads may change between a forward pass and its backward pass. */
 START_TEST(threads_change_midway)
 {
@@ -839,6 +857,7 @@ int main(void)
     tcase_add_test(tensors, two_presets_in_one);
     tcase_add_test(tensors, encoder_refuses);
     tcase_add_loop_test(passes, same_bits_for_any_threads, 0, 3);
+    tcase_add_test(passes, algorithm_is_followed);
     tcase_add_test(passes, threads_change_midway);
     tcase_add_test(passes, views_one_after_the_other);
     tcase_add_test(passes, steps_without_allocation);

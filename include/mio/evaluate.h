@@ -20,7 +20,8 @@ typedef struct mio_knn mio_knn;
 
 /**
  * Makes a k-NN classifier. Parameters: "k" 200, "temperature" 0.1, "weighted" 1 (votes exp(s/temperature); 0: plain
- * votes). Both common conventions are thus (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn).
+ * votes). Both common conventions are thus (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn). All rows
+ * of a bank smaller than k vote.
  * Ties go to the lowest class, then neighbours to the lowest index.
  */
 MIO_API mio_status mio_knn_create(mio_context *context, mio_knn **knn);
@@ -57,6 +58,9 @@ typedef struct mio_probe mio_probe;
  * Makes a linear probe: "exact" (multinomial logistic regression with an L2 penalty on standardised features, to its
  * optimum by L-BFGS) or "sgd" (the MIO paper's: momentum 0.9, lr 0.01 x 0.98 an epoch, batch 32, 100 epochs, the epoch
  * with the lowest validation loss kept).
+ * Parameters of "exact": "standardize" 1, "penalty" 1e-4 (times the squared weights, on the mean cross-entropy),
+ * "iterations" 100, "tolerance" 1e-5 (of the gradient's largest entry); of "sgd": "standardize" 0, "learning_rate",
+ * "momentum", "decay", "weight_decay", "batch_size", "epochs", "seed", "validation_fraction" 0.2.
  */
 MIO_API mio_status mio_probe_create(mio_context *context, const char *solver, mio_probe **probe);
 /** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
@@ -73,7 +77,11 @@ MIO_API mio_status mio_probe_get(const mio_probe *probe, const char *parameter, 
 MIO_API size_t mio_probe_parameter_count(const mio_probe *probe);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_probe_parameter(const mio_probe *probe, size_t index, mio_parameter_info *info);
-/** Trains on count x dim features and labels 0 .. classes-1. */
+/**
+ * Trains on count x dim features and labels 0 .. classes-1. Without a validation set "sgd" keeps "validation_fraction"
+ * of the rows back as one (0: none, the last epoch is kept). Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY; MIO_ERROR_STATE
+ * ("exact" with "penalty" 0). After an error the probe predicts as before.
+ */
 MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, const float *features,
                                  const int32_t *labels, size_t classes);
 /** As mio_probe_fit with a validation set that chooses the epoch ("sgd") or the penalty ("exact", "penalty" 0). */
@@ -109,7 +117,8 @@ MIO_API size_t mio_finetune_parameter_count(const mio_finetune *finetune);
 MIO_API mio_status mio_finetune_parameter(const mio_finetune *finetune, size_t index, mio_parameter_info *info);
 /**
  * Trains on `label_fraction` of the dataset, views drawn by augment (1 view); the epoch with the best validation loss is
- * kept (validation may be NULL: the last). Errors: MIO_ERROR_ARGUMENT (no labels).
+ * kept (validation may be NULL: the last). The augment must normalise as the encoder does. Errors: MIO_ERROR_ARGUMENT
+ * (no labels; views of another shape or normalisation).
  */
 MIO_API mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_dataset *validation,
                                     mio_augment *augment);

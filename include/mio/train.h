@@ -55,7 +55,7 @@ typedef struct mio_step_report {
     double pair_accuracy;        /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
     double alignment;            /**< mean squared distance of positive pairs of unit vectors */
     double uniformity;           /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
-    double channel_deviation;    /**< mean over channels of one view's unit projections' deviation; 1/sqrt(dim) is healthy, 0 collapse */
+    double channel_deviation;    /**< of one view's unit projections, mean over channels; 1/sqrt(dim) healthy, 0 collapse */
     double effective_rank;       /**< exp of the entropy of the singular values of one view's unit projections */
     double mutual_information;   /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
     double gradient_norm;        /**< of all weights together */

@@ -1,8 +1,8 @@
-#include "data/augment.h"
 #include "data/dataset.h"
 #include "evaluate/linear.h"
 #include "nn/encoder.h"
 #include "train/snapshot.h"
+#include "train/views.h"
 
 #include <math.h>
 #include <mio/evaluate.h>
@@ -116,29 +116,13 @@ static mio_status check_labels(const mio_dataset *dataset, const char *what, siz
     return MIO_OK;
 }
 
-/* The views must be normalised as mio_encoder_embed does it, or training and prediction would see different images. */
 static mio_status check_augment(const mio_encoder *encoder, const mio_augment *augment)
 {
-    size_t channels, height, width;
-    mio_encoder_input_shape(encoder, &channels, &height, &width);
-    if (augment->channels != channels || augment->height != height || augment->width != width)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the augment's views are %zu x %zu x %zu (height, width, channels), the "
-                                             "encoder takes %zu x %zu x %zu",
-                         augment->height, augment->width, augment->channels, height, width, channels);
-    double *mean = mio__alloc(mio__encoder_context(encoder), 2 * channels * sizeof *mean);
-    if (!mean)
-        return MIO_ERROR_MEMORY;
-    mio_status status = mio_encoder_get_normalization(encoder, channels, mean, mean + channels);
-    for (size_t c = 0; !status && c < channels; c++) {
-        const double scale = 1 / mean[channels + c], shift = -mean[c] / mean[channels + c];
-        if (fabs(augment->scale[c] - scale) > 1e-4 * scale || fabs(augment->shift[c] - shift) > 1e-4 * (fabs(shift) + 1))
-            status = mio__fail(MIO_ERROR_ARGUMENT, "the augment's normalisation differs from the encoder's in channel %zu; "
-                                                   "give mio_augment_set_normalization what "
-                                                   "mio_encoder_get_normalization says",
-                               c);
-    }
-    mio__free(mio__encoder_context(encoder), mean);
-    return status;
+    const mio_status status = mio__views_check(encoder, augment);
+    if (status || mio__views_agree(encoder, augment))
+        return status;
+    return mio__fail(MIO_ERROR_ARGUMENT, "the augment's normalisation is not the encoder's; give "
+                                         "mio_augment_set_normalization what mio_encoder_get_normalization says");
 }
 
 static mio_status make_loader(tuning *t, mio_dataset *train, mio_augment *augment)

@@ -217,7 +217,8 @@ static mio_status read_part(restoration *r, size_t index)
         status = mio__archive_get(r->archive, record, values, size);
     if (status)
         return status;
-    for (char *name = names, *end; (end = strchr(name, '\n')) && (at + 1) * sizeof *values <= size; name = end + 1, at++) {
+    char *name = names;
+    for (char *end; (end = strchr(name, '\n')) && (at + 1) * sizeof *values <= size; name = end + 1, at++) {
         *end = 0;
         const size_t place = mio__part_find(part, name);
         if (place == part->functions->count(part->object))

@@ -5,7 +5,8 @@
 static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL};
 
 const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
-    [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL, "of the ResNet: 18, 34 or 50", "layers"},
+    [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL,
+                           "of the ResNet: 18, 34 or 50", "layers"},
     [MIO__RECIPE_BASE_WIDTH] = {"base_width", MIO_PARAMETER_INTEGER, 64, 1, 4096, 0, 0, NULL,
                                 "channels of the first stage; torchvision's have 64", "channels"},
     [MIO__RECIPE_STEM] = {"stem", MIO_PARAMETER_CHOICE, MIO_STEM_SMALL, 0, 0, 0, 0, stems, "first layers", ""},
@@ -126,10 +127,10 @@ static const mio__recipe_setting tiny[] = {
 static const mio__recipe_kind kinds[] = {
     {"mio-paper", "the MIO authors' own: ResNet-50, LARS, weak crops, batch 128, 250 epochs (arXiv 2111.12664)", "mio",
      "lars", "cosine", "mio-paper", paper},
-    {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs", "mio",
-     "sgd", "cosine", "mio-reference", reference},
-    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio", "sgd",
-     "cosine", "mio-small", small},
+    {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs",
+     "mio", "sgd", "cosine", "mio-reference", reference},
+    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio",
+     "sgd", "cosine", "mio-small", small},
     {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 8, SGD, minutes on two cores", "mio", "sgd",
      "cosine", "grey", tiny},
 };

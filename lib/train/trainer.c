@@ -1,11 +1,11 @@
 #define _POSIX_C_SOURCE 200809L
 #include "train/trainer.h"
 
-#include "data/augment.h"
 #include "data/loader.h"
 #include "loss/loss.h"
 #include "optim/optimizer.h"
 #include "train/snapshot.h"
+#include "train/views.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -29,11 +29,8 @@ MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
 
 static mio_status check_parts(const mio_encoder *encoder, const mio_loader *loader, size_t *dim)
 {
-    size_t channels, height, width;
     double views;
     mio_status status = mio_encoder_projection_dim(encoder, dim);
-    if (!status)
-        status = mio_encoder_input_shape(encoder, &channels, &height, &width);
     if (!status)
         status = mio_loader_get(loader, "views", &views);
     if (status)
@@ -42,12 +39,7 @@ static mio_status check_parts(const mio_encoder *encoder, const mio_loader *load
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector, and the loss needs its projections");
     if (views != 2)
         return mio__fail(MIO_ERROR_ARGUMENT, "the loader gives %g views of an image; training takes 2", views);
-    const mio_augment *augment = mio__loader_augment(loader);
-    if (augment->channels != channels || augment->height != height || augment->width != width)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the loader's views are %zu x %zu x %zu (height, width, channels), the "
-                                             "encoder takes %zu x %zu x %zu",
-                         augment->height, augment->width, augment->channels, height, width, channels);
-    return MIO_OK;
+    return mio__views_check(encoder, mio__loader_augment(loader));
 }
 
 static mio_status make_buffers(mio_trainer *trainer)
@@ -91,6 +83,9 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
         mio_trainer_release(made);
         return status;
     }
+    if (!mio__views_agree(encoder, mio__loader_augment(loader)))
+        mio__log(context, MIO_LOG_WARNING, "the augment normalises views otherwise than mio_encoder_embed will normalise "
+                                           "images; give both the same means and deviations");
     *trainer = made;
     return MIO_OK;
 }
@@ -157,8 +152,9 @@ static mio_status make_room(mio_trainer *trainer, size_t count)
     trainer->gradients = mio__alloc_zeroed(trainer->context, 2 * count, trainer->dim * sizeof(float));
     if (!trainer->projections || !trainer->gradients)
         return MIO_ERROR_MEMORY;
-    trainer->room = count;
-    return mio__monitor_reserve(&trainer->monitor, trainer->context, count, trainer->dim);
+    const mio_status status = mio__monitor_reserve(&trainer->monitor, trainer->context, count, trainer->dim);
+    trainer->room = status ? 0 : count;
+    return status;
 }
 
 /* A forward pass refuses pixels that are not finite: that is said with the step. */

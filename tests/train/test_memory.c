@@ -101,6 +101,35 @@ START_TEST(every_request_may_be_refused)
 }
 END_TEST
 
+/* A step that ran out of memory can be tried again, and is then the step that it would have been. */
+START_TEST(a_step_may_be_tried_again)
+{
+    test_allocator allocator;
+    test_allocator_init(&allocator);
+    mio_context *context = test_allocator_context(&allocator, 1);
+    mio_trainer *control, *trainer;
+    ck_assert_msg(!tiny_trainer(context, NULL, &control), "%s", mio_last_error());
+    test_allocator_fail_at(&allocator, 0);
+    tiny_run(control, 1, NULL);
+    const size_t requests = atomic_load(&allocator.requests);
+    tiny_run(control, 1, NULL);
+    ck_assert_uint_gt(requests, 10);
+    for (size_t n = 1; n <= requests; n++) {
+        test_allocator_fail_at(&allocator, 0);
+        ck_assert_msg(!tiny_trainer(context, NULL, &trainer), "%s", mio_last_error());
+        test_allocator_fail_at(&allocator, n);
+        ck_assert_int_eq(mio_trainer_step(trainer, NULL), MIO_ERROR_MEMORY);
+        test_allocator_fail_at(&allocator, 0);
+        tiny_run(trainer, 2, NULL);
+        ck_assert(tiny_equal(control, trainer));
+        mio_trainer_release(trainer);
+    }
+    mio_trainer_release(control);
+    mio_context_release(context);
+    ck_assert_uint_eq(atomic_load(&allocator.blocks), 0);
+}
+END_TEST
+
 START_TEST(later_steps_request_nothing)
 {
     test_allocator allocator;
@@ -126,6 +155,7 @@ int main(void)
     TCase *tests = tcase_create("memory");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, every_request_may_be_refused, 0, 2);
+    tcase_add_test(tests, a_step_may_be_tried_again);
     tcase_add_loop_test(tests, later_steps_request_nothing, 0, 2);
     suite_add_tcase(suite, tests);
     const int result = tiny_main(suite);

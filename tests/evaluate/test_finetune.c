@@ -61,21 +61,20 @@ START_TEST(learns_and_keeps_the_best_epoch)
 }
 END_TEST
 
-/* With a rate that ruins everything after a while, the kept epoch is an earlier, better one. */
+/* With a rate that ruins the encoder after a while, the epoch that is kept is an earlier, better one. */
 START_TEST(a_ruined_run_goes_back)
 {
     double accuracies[2];
     for (int validated = 0; validated < 2; validated++) {
         scene s = make_scene(2);
-        mio_finetune_set(s.finetune, "learning_rate", 20);
-        mio_finetune_set(s.finetune, "momentum", 0);
+        mio_finetune_set(s.finetune, "learning_rate", 1);
         const mio_status status =
             mio_finetune_run(s.finetune, s.train, validated ? s.validation : NULL, s.augment);
         ck_assert_msg(!status, "%s", mio_last_error());
         accuracies[validated] = accuracy(&s, s.validation);
         free_scene(&s);
     }
-    ck_assert_double_ge(accuracies[1], accuracies[0]);
+    ck_assert_double_gt(accuracies[1], accuracies[0]);
 }
 END_TEST
 

@@ -1,0 +1,120 @@
+/* Holds the batch-reduce GEMM, generated or plain, against its definition in double. */
+#include "core/random.h"
+#include "kernels/gemm.h"
+
+#include <check.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { LONG_LIST = 600 };
+
+typedef struct operands {
+    mio__real *memory, *c, *expected;
+    const mio__real *a[LONG_LIST], *b[LONG_LIST];
+} operands;
+
+/* Uniform numbers in (-1, 1); nothing is aligned beyond its element. */
+static void fill(operands *o, const mio__gemm *gemm, size_t count)
+{
+    const size_t a_size = gemm->lda * (gemm->transpose_a ? gemm->m : gemm->k);
+    const size_t b_size = gemm->ldb * (gemm->transpose_b ? gemm->k : gemm->n), c_size = gemm->ldc * gemm->n;
+    const size_t total = count * (a_size + b_size) + 2 * c_size + 1;
+    o->memory = malloc(total * sizeof *o->memory);
+    ck_assert_ptr_nonnull(o->memory);
+    mio__random random;
+    mio__random_start(&random, total, 0, 0, 0, MIO__PURPOSE_CROP);
+    for (size_t i = 0; i < total; i++)
+        o->memory[i] = (mio__real)mio__random_between(&random, -1, 1);
+    for (size_t i = 0; i < count; i++) {
+        o->a[i] = o->memory + 1 + i * a_size;
+        o->b[i] = o->memory + 1 + count * a_size + i * b_size;
+    }
+    o->c = o->memory + 1 + count * (a_size + b_size);
+    o->expected = o->c + c_size;
+    for (size_t i = 0; i < c_size; i++) {
+        o->expected[i] = o->c[i];
+        if (!gemm->accumulate && i % gemm->ldc < gemm->m)
+            o->c[i] = NAN; /* written without being read */
+    }
+}
+
+static double product(const mio__gemm *gemm, const mio__real *a, const mio__real *b, size_t i, size_t j)
+{
+    double sum = 0;
+    for (size_t p = 0; p < gemm->k; p++)
+        sum += (double)a[gemm->transpose_a ? p + i * gemm->lda : i + p * gemm->lda] *
+               (double)b[gemm->transpose_b ? j + p * gemm->ldb : p + j * gemm->ldb];
+    return sum;
+}
+
+static void check_one(const mio__gemm *gemm, size_t count)
+{
+    static operands o;
+    fill(&o, gemm, count);
+    mio__gemm_run(gemm, o.a, o.b, o.c, count);
+    const double length = (double)(gemm->k * count);
+    const double bound = 4 * (sizeof(mio__real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON) * sqrt(length) *
+                         log2(length + 2);
+    for (size_t j = 0; j < gemm->n; j++)
+        for (size_t i = 0; i < gemm->ldc; i++) {
+            const size_t at = j * gemm->ldc + i;
+            double sum = gemm->accumulate ? (double)o.expected[at] : 0;
+            for (size_t r = 0; r < count && i < gemm->m; r++)
+                sum += product(gemm, o.a[r], o.b[r], i, j);
+            if (i >= gemm->m) /* between the columns nothing is written */
+                sum = (double)o.expected[at];
+            if (!(fabs((double)o.c[at] - sum) <= bound))
+                ck_abort_msg("m %zu n %zu k %zu, a%s b%s, %zu pairs: C(%zu, %zu) is off by %g > %g", gemm->m, gemm->n,
+                             gemm->k, gemm->transpose_a ? "'" : "", gemm->transpose_b ? "'" : "", count, i, j,
+                             fabs((double)o.c[at] - sum), bound);
+        }
+    const size_t a_size = gemm->lda * (gemm->transpose_a ? gemm->m : gemm->k);
+    const size_t b_size = gemm->ldb * (gemm->transpose_b ? gemm->k : gemm->n);
+    for (size_t r = 0; r < count; r++) /* the lists stay as they were */
+        if (o.a[r] != o.memory + 1 + r * a_size || o.b[r] != o.memory + 1 + count * a_size + r * b_size)
+            ck_abort_msg("entry %zu of the lists has moved", r);
+    free(o.memory);
+}
+
+/* Case i: the transpositions and whether it accumulates. */
+START_TEST(shapes)
+{
+    static const size_t sizes[] = {1, 3, 4, 8, 16, 17, 32, 64}, counts[] = {1, 2, 5};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    const int transpose_a = _i & 1, transpose_b = _i >> 1 & 1, accumulate = _i >> 2;
+    for (size_t i = 0; i < SIZES * SIZES * SIZES; i++) {
+        const size_t m = sizes[i % SIZES], n = sizes[i / SIZES % SIZES], k = sizes[i / SIZES / SIZES];
+        const size_t gap = i % 3;
+        const mio__gemm gemm = mio__gemm_make(m, n, k, (transpose_a ? k : m) + gap, (transpose_b ? n : k) + gap, m + gap,
+                                              transpose_a, transpose_b, accumulate);
+        check_one(&gemm, counts[i % 3]);
+    }
+}
+END_TEST
+
+/* Lists longer than a generated kernel takes at once. */
+START_TEST(long_lists)
+{
+    static const size_t counts[] = {255, 256, 257, 512, LONG_LIST};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        const mio__gemm gemm = mio__gemm_make(16, 5, 4, 16, 4, 16, 0, 0, _i);
+        check_one(&gemm, counts[i]);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("gemm");
+    TCase *cases = tcase_create("gemm");
+    tcase_set_timeout(cases, 60);
+    tcase_add_loop_test(cases, shapes, 0, 8);
+    tcase_add_loop_test(cases, long_lists, 0, 2);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -333,8 +333,8 @@ struct mio__archive {
 
 static mio_status corrupt(const mio__archive *archive, uint64_t offset, const char *what)
 {
-    return mio__fail(MIO_ERROR_FORMAT, "'%s' is damaged at offset %llu: %s", archive->path,
-                     (unsigned long long)offset, what);
+    return mio__fail(MIO_ERROR_FORMAT, "'%s' is damaged at offset %llu: %s", archive->path, (unsigned long long)offset,
+                     what);
 }
 
 /* size bytes from offset on, all of which must be there. */
@@ -366,8 +366,8 @@ static mio_status read_file_header(mio__archive *archive)
         if (status)
             return status;
         if (memcmp(header, file_mark, sizeof file_mark))
-            return mio__fail(MIO_ERROR_FORMAT, "'%s' is not a libmio file: its first 8 bytes (offset 0) are another mark",
-                             archive->path);
+            return mio__fail(MIO_ERROR_FORMAT,
+                             "'%s' is not a libmio file: its first 8 bytes (offset 0) are another mark", archive->path);
     }
     const mio_status status = read_bytes(archive, 0, header, sizeof header);
     if (status)

@@ -65,8 +65,8 @@ static void conv_backward(const mio__pass *pass, size_t s, const mio__tensor *te
         mio__conv_backward_data(plan->convs[s], pass->workers, pass->scratch, dy, dx, accumulate);
 }
 
-/* The kernel overwrites dx: where others have written before it, it writes aside, and the sum follows. So it does where the
-   residual is the very input. An input whose gradient nobody wants has no room for one: then it goes over dy. */
+/* The kernel overwrites dx: where others have written before it, it writes aside, and the sum follows. So it does where
+   the residual is the very input. An input whose gradient nobody wants has no room for one: then it goes over dy. */
 static void batch_norm_backward(const mio__pass *pass, mio__started *started, size_t s, const mio__tensor *tensors,
                                 mio__real *dy)
 {

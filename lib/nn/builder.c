@@ -117,8 +117,12 @@ mio_node mio_builder_input(mio_builder *builder)
 mio_node mio_builder_conv2d(mio_builder *builder, mio_node input, size_t out_channels, size_t kernel, size_t stride,
                             size_t padding)
 {
-    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_CONV, .inputs = {input, -1}, .channels = out_channels,
-                                           .kernel = kernel, .stride = stride, .padding = padding});
+    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_CONV,
+                                           .inputs = {input, -1},
+                                           .channels = out_channels,
+                                           .kernel = kernel,
+                                           .stride = stride,
+                                           .padding = padding});
 }
 
 mio_node mio_builder_batch_norm(mio_builder *builder, mio_node input)
@@ -133,8 +137,11 @@ mio_node mio_builder_relu(mio_builder *builder, mio_node input)
 
 mio_node mio_builder_max_pool(mio_builder *builder, mio_node input, size_t kernel, size_t stride, size_t padding)
 {
-    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_MAX_POOL, .inputs = {input, -1}, .kernel = kernel,
-                                           .stride = stride, .padding = padding});
+    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_MAX_POOL,
+                                           .inputs = {input, -1},
+                                           .kernel = kernel,
+                                           .stride = stride,
+                                           .padding = padding});
 }
 
 mio_node mio_builder_global_average_pool(mio_builder *builder, mio_node input)
@@ -149,8 +156,9 @@ mio_node mio_builder_add(mio_builder *builder, mio_node left, mio_node right)
 
 mio_node mio_builder_linear(mio_builder *builder, mio_node input, size_t out_features, int32_t bias)
 {
-    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_LINEAR, .inputs = {input, -1}, .channels = out_features,
-                                           .bias = bias != 0});
+    return add_layer(
+        builder,
+        (mio__layer){.kind = MIO__LAYER_LINEAR, .inputs = {input, -1}, .channels = out_features, .bias = bias != 0});
 }
 
 /* ---- finish ---- */

@@ -1,4 +1,5 @@
-/* What the presets, which are made of public builder calls, need besides: errors that stick and names under a prefix. */
+/* What the presets, which are made of public builder calls, need besides: errors that stick and names under a prefix.
+ */
 #ifndef MIO_NN_BUILDER_H
 #define MIO_NN_BUILDER_H
 
@@ -10,7 +11,7 @@ struct mio_builder {
     mio__references references;
     mio_context *context;
     mio__layers layers;
-    mio_status status;                    /* the first error, and its words */
+    mio_status status; /* the first error, and its words */
     char error[512];
     char name[MIO__LAYER_NAME_LIMIT + 1]; /* of the next layer; "" for none */
 };

@@ -1,4 +1,5 @@
-/* Features of byte images: resized where they have another size, normalised as the encoder was trained, then inferred. */
+/* Features of byte images: resized where they have another size, normalised as the encoder was trained, then inferred.
+ */
 #include "nn/inference.h"
 #include "nn/resize.h"
 
@@ -15,7 +16,7 @@ typedef struct embedding {
     float *batch;
 } embedding;
 
-/* Normalises count pixels of values in units of bytes. */
+/* A value in units of bytes as the network sees it. */
 static float normalize(const mio_encoder *encoder, double value, size_t channel)
 {
     return (float)((value / 255 - encoder->mean[channel]) / encoder->deviation[channel]);
@@ -89,8 +90,8 @@ static mio_status embed_all(embedding *job, size_t count, float *features)
     return MIO_OK;
 }
 
-static mio_status check_images(const mio_encoder *encoder, size_t height, size_t width, size_t channels, size_t row_stride,
-                               const void *images, const void *features)
+static mio_status check_images(const mio_encoder *encoder, size_t height, size_t width, size_t channels,
+                               size_t row_stride, const void *images, const void *features)
 {
     const size_t own = encoder->graph.layers.items[0].channels;
     if (!images || !features)

@@ -11,9 +11,11 @@ enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_COUNT };
 
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
-                             "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
-    [PARAMETER_BATCH_INVARIANT] = {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
-                                   "give an image the same bits alone and among others, at a higher cost for few images", ""},
+                             "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles",
+                             ""},
+    [PARAMETER_BATCH_INVARIANT] =
+        {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
+         "give an image the same bits alone and among others, at a higher cost for few images", ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
@@ -164,8 +166,8 @@ static mio_status check_normalization(const mio_encoder *encoder, size_t channel
         return mio__fail(MIO_ERROR_ARGUMENT, "the array of means or of deviations is NULL");
     const size_t own = encoder->graph.layers.items[0].channels;
     if (channels != own)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the normalisation is given for %zu channels; the encoder has %zu", channels,
-                         own);
+        return mio__fail(MIO_ERROR_ARGUMENT, "the normalisation is given for %zu channels; the encoder has %zu",
+                         channels, own);
     return MIO_OK;
 }
 
@@ -178,8 +180,8 @@ mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t channels, 
     for (size_t c = 0; c < channels; c++)
         if (!isfinite(mean[c]) || !isfinite(deviation[c]) || deviation[c] <= 0)
             return mio__fail(MIO_ERROR_ARGUMENT,
-                             "channel %zu: mean %g and deviation %g; means are finite, deviations finite and > 0", c, mean[c],
-                             deviation[c]);
+                             "channel %zu: mean %g and deviation %g; means are finite, deviations finite and > 0", c,
+                             mean[c], deviation[c]);
     memcpy(encoder->mean, mean, channels * sizeof *mean);
     memcpy(encoder->deviation, deviation, channels * sizeof *deviation);
     return MIO_OK;

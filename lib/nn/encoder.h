@@ -12,12 +12,12 @@
 typedef struct mio__tensor {
     const char *name;
     size_t rank;
-    size_t shape[4];       /* PyTorch's */
-    size_t count;          /* elements without filling */
-    size_t stored;         /* elements with filling */
-    mio__real *value;      /* stored elements, aligned to 64 */
-    int trainable;         /* 0 for running statistics */
-    mio__real *gradient;   /* the same; NULL for running statistics, and for weights before the first training pass */
+    size_t shape[4];     /* PyTorch's */
+    size_t count;        /* elements without filling */
+    size_t stored;       /* elements with filling */
+    mio__real *value;    /* stored elements, aligned to 64 */
+    int trainable;       /* 0 for running statistics */
+    mio__real *gradient; /* the same; NULL for running statistics, and for weights before the first training pass */
 } mio__tensor;
 
 mio_context *mio__encoder_context(const mio_encoder *encoder);

@@ -1,5 +1,5 @@
-/* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, and encoder/tensor/NAME with
-   32-bit floats in PyTorch's layout. All numbers little-endian. */
+/* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, and
+   encoder/tensor/NAME with 32-bit floats in PyTorch's layout. All numbers little-endian. */
 #include "nn/network.h"
 
 #include <math.h>
@@ -10,8 +10,9 @@
 #error "encoder files hold little-endian floats; add the byte swap for this machine"
 #endif
 
-/* The graph: 4-byte numbers. First how many layers, features, projections, channels, height, width of the input; then, for
-   every other layer, its kind, two inputs, channels, kernel, stride, padding, bias, length of its name, and its name. */
+/* The graph: 4-byte numbers. First how many layers, features, projections, channels, height, width of the input; then,
+   for every other layer, its kind, two inputs, channels, kernel, stride, padding, bias, length of its name, and its
+   name. */
 enum { GRAPH_HEADER = 6 * 4, LAYER_HEADER = 9 * 4 };
 
 static const char graph_record[] = "encoder/graph", norm_record[] = "encoder/normalization",
@@ -28,7 +29,7 @@ static uint32_t get32(const unsigned char **bytes)
 {
     uint32_t value = 0;
     for (int i = 0; i < 4; i++)
-        value |= (uint32_t)*(*bytes)++ << (8 * i);
+        value |= (uint32_t) * (*bytes)++ << (8 * i);
     return value;
 }
 
@@ -58,15 +59,20 @@ static size_t graph_size(const mio__graph *graph)
 static void pack_graph(const mio__graph *graph, unsigned char *next)
 {
     const mio__layer *input = &graph->layers.items[0];
-    const size_t header[6] = {graph->layers.count, (size_t)graph->feature_layer, (size_t)graph->projection_layer,
-                              input->channels, input->height, input->width};
+    const size_t header[6] = {graph->layers.count,
+                              (size_t)graph->feature_layer,
+                              (size_t)graph->projection_layer,
+                              input->channels,
+                              input->height,
+                              input->width};
     for (int i = 0; i < 6; i++)
         next = put32(next, header[i]);
     for (size_t i = 1; i < graph->layers.count; i++) {
         const mio__layer *layer = &graph->layers.items[i];
         const size_t length = strlen(layer->name);
-        const size_t numbers[9] = {layer->kind, (size_t)layer->inputs[0], (size_t)layer->inputs[1], layer->channels,
-                                   layer->kernel, layer->stride, layer->padding, (size_t)layer->bias, length};
+        const size_t numbers[9] = {
+            layer->kind,   (size_t)layer->inputs[0], (size_t)layer->inputs[1], layer->channels, layer->kernel,
+            layer->stride, layer->padding,           (size_t)layer->bias,      length};
         for (int k = 0; k < 9; k++)
             next = put32(next, numbers[k]);
         memcpy(next, layer->name, length);

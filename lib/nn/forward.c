@@ -23,7 +23,8 @@ static void conv_forward(const mio__pass *pass, size_t s, const mio__tensor *ten
     const mio__plan *plan = pass->plan;
     mio__conv_forward(plan->convs[s], pass->workers, pass->scratch, x, y);
     if (bias)
-        mio__add_bias(plan->context, pass->workers, &plan->graph->values[s + 1].shape, &plan->images, tensors[1].value, y);
+        mio__add_bias(plan->context, pass->workers, &plan->graph->values[s + 1].shape, &plan->images, tensors[1].value,
+                      y);
 }
 
 /* tensors: weight, bias, running mean, running variance, number of batches. */

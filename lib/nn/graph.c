@@ -7,9 +7,9 @@ typedef struct layer_facts {
     size_t consumers;
     size_t consumer; /* one of them: the one, where there is one */
     int output;
-    size_t end;      /* last layer of the step that it begins; MIO__NONE where another layer's step has absorbed it */
-    size_t begin;    /* first layer of the step that ends here; MIO__NONE where none does */
-    size_t value;    /* of its output, if it ends a step */
+    size_t end;   /* last layer of the step that it begins; MIO__NONE where another layer's step has absorbed it */
+    size_t begin; /* first layer of the step that ends here; MIO__NONE where none does */
+    size_t value; /* of its output, if it ends a step */
 } layer_facts;
 
 const mio__layer *mio__step_layer(const mio__graph *graph, const mio__step *step)
@@ -45,10 +45,11 @@ static mio_status check_names(const mio__layers *layers)
     for (size_t i = 1; i < layers->count; i++)
         for (size_t j = 1; j < i && mio__layer_tensor_count(&layers->items[i]); j++)
             if (!strcmp(layers->items[i].name, layers->items[j].name) && mio__layer_tensor_count(&layers->items[j]))
-                return mio__fail(MIO_ERROR_ARGUMENT,
-                                 "two layers are called '%s'; name one of them with mio_builder_name (before a preset it "
-                                 "gives a prefix)",
-                                 layers->items[i].name);
+                return mio__fail(
+                    MIO_ERROR_ARGUMENT,
+                    "two layers are called '%s'; name one of them with mio_builder_name (before a preset it "
+                    "gives a prefix)",
+                    layers->items[i].name);
     return MIO_OK;
 }
 

@@ -1,5 +1,5 @@
-/* A finished network: the layers that its outputs need, and the steps they are executed in. A batch norm takes the residual
-   sum and the ReLU behind it into its own step where nothing else looks at what lies between. */
+/* A finished network: the layers that its outputs need, and the steps they are executed in. A batch norm takes the
+   residual sum and the ReLU behind it into its own step where nothing else looks at what lies between. */
 #ifndef MIO_NN_GRAPH_H
 #define MIO_NN_GRAPH_H
 
@@ -11,9 +11,9 @@
 /** A tensor of activations: 0 is the image, s + 1 what step s makes. */
 typedef struct mio__value {
     mio__shape shape;
-    size_t consumers;    /* places where steps read it */
-    int output;          /* it is the features or the projections */
-    int needs_gradient;  /* weights lie before it */
+    size_t consumers;   /* places where steps read it */
+    int output;         /* it is the features or the projections */
+    int needs_gradient; /* weights lie before it */
 } mio__value;
 
 /** One call of a kernel. */
@@ -30,15 +30,15 @@ typedef struct mio__graph {
     mio__layers layers;
     mio__step *steps;
     size_t step_count;
-    mio__value *values; /* step_count + 1 */
+    mio__value *values;                      /* step_count + 1 */
     int32_t feature_layer, projection_layer; /* projection_layer -1: none */
     size_t features, projections;            /* values; projections may be MIO__NONE */
     size_t tensor_count;
 } mio__graph;
 
 /**
- * Copies what features and projections (layers; projections -1 for none) need. Errors: MIO_ERROR_ARGUMENT (no such layer,
- * outputs other than channels x 1 x 1, a name used twice), MIO_ERROR_MEMORY.
+ * Copies what features and projections (layers; projections -1 for none) need. Errors: MIO_ERROR_ARGUMENT (no such
+ * layer, outputs other than channels x 1 x 1, a name used twice), MIO_ERROR_MEMORY.
  */
 mio_status mio__graph_make(const mio__layers *layers, int32_t features, int32_t projections, mio__graph *graph);
 void mio__graph_free(mio__graph *graph);

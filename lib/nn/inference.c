@@ -1,6 +1,7 @@
-/* Evaluation passes. A batch of inference has 16 or 32 lanes: with these the arithmetic on an image is the same, so an image has the
-   same features wherever it lies in a call and whoever else is in it. Calls with few images would waste most of the lanes; they
-   run image by image, which may differ in the last bits, unless the parameter "batch_invariant" forbids it. */
+/* Evaluation passes. A batch of inference has 16 or 32 lanes: with these the arithmetic on an image is the same, so an
+   image has the same features wherever it lies in a call and whoever else is in it. Calls with few images would waste
+   most of the lanes; they run image by image, which may differ in the last bits, unless the parameter "batch_invariant"
+   forbids it. */
 #include "kernels/elementwise.h"
 #include "nn/inference.h"
 
@@ -70,8 +71,8 @@ static mio__inference *kind_of(mio_encoder *encoder, size_t lanes)
     return &encoder->inference[kind];
 }
 
-/* Under the lock: a plan for the present algorithm, with convolutions prepared for the present weights. Prepared on this thread
-   alone: an executor that runs other calls while it waits would otherwise meet the lock again. */
+/* Under the lock: a plan for the present algorithm, with convolutions prepared for the present weights. Prepared on
+   this thread alone: an executor that runs other calls while it waits would otherwise meet the lock again. */
 static mio_status ready_plan(mio_encoder *encoder, mio__inference *inference, size_t lanes)
 {
     if (inference->plan && inference->plan->algorithm != mio__encoder_algorithm(encoder))
@@ -165,7 +166,8 @@ void mio__inference_run_batch(const mio__inference_run *run, size_t count, const
 
 /* ---- public ---- */
 
-mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *images, float *features, float *projections)
+mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *images, float *features,
+                             float *projections)
 {
     if (!encoder)
         return mio__settings_null("encoder");
@@ -182,10 +184,10 @@ mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *im
         const size_t part = count - done < lanes ? count - done : lanes;
         if ((status = mio__inference_begin(encoder, lanes, &run)))
             break;
-        mio__inference_run_batch(
-            &run, part, images + done * input->height * input->width * input->channels,
-            features ? features + done * graph->values[graph->features].shape.channels : NULL,
-            projections ? projections + done * graph->values[graph->projections].shape.channels : NULL);
+        mio__inference_run_batch(&run, part, images + done * input->height * input->width * input->channels,
+                                 features ? features + done * graph->values[graph->features].shape.channels : NULL,
+                                 projections ? projections + done * graph->values[graph->projections].shape.channels
+                                             : NULL);
         mio__inference_end(encoder, &run);
         done += part;
     }

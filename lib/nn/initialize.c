@@ -15,8 +15,8 @@ typedef struct drawing {
     float *values; /* PyTorch's layout, so that the blocking has no part in which weight gets which number */
 } drawing;
 
-/* Convolutions: Kaiming normal over the fan-out, for ReLU. Linear layers: torch's own uniform over the fan-in. A value takes
-   two words of the stream. */
+/* Convolutions: Kaiming normal over the fan-out, for ReLU. Linear layers: torch's own uniform over the fan-in. A value
+   takes two words of the stream. */
 static void draw_piece(void *argument, size_t item, size_t worker)
 {
     (void)worker;

@@ -53,8 +53,12 @@ mio_status mio__layers_start(mio__layers *layers, mio_context *context, size_t c
     if (!channels || !height || !width)
         return mio__fail(MIO_ERROR_ARGUMENT, "images of %zu channels, %zu x %zu pixels: no extent may be 0", channels,
                          height, width);
-    return append(layers, &(mio__layer){.kind = MIO__LAYER_INPUT, .inputs = {-1, -1}, .channels = channels,
-                                        .height = height, .width = width, .name = "input"});
+    return append(layers, &(mio__layer){.kind = MIO__LAYER_INPUT,
+                                        .inputs = {-1, -1},
+                                        .channels = channels,
+                                        .height = height,
+                                        .width = width,
+                                        .name = "input"});
 }
 
 void mio__layers_free(mio__layers *layers)
@@ -75,10 +79,11 @@ static mio_status window_shape(mio__layer *layer, const mio__layer *input)
     layer->height = mio__conv_extent(input->height, layer->kernel, layer->stride, layer->padding);
     layer->width = mio__conv_extent(input->width, layer->kernel, layer->stride, layer->padding);
     if (!layer->height || !layer->width)
-        return mio__fail(MIO_ERROR_ARGUMENT,
-                         "layer '%s': its input of %zu x %zu pixels is smaller than its %zu x %zu kernel (padding %zu); "
-                         "start from larger images",
-                         layer->name, input->height, input->width, layer->kernel, layer->kernel, layer->padding);
+        return mio__fail(
+            MIO_ERROR_ARGUMENT,
+            "layer '%s': its input of %zu x %zu pixels is smaller than its %zu x %zu kernel (padding %zu); "
+            "start from larger images",
+            layer->name, input->height, input->width, layer->kernel, layer->kernel, layer->padding);
     return MIO_OK;
 }
 
@@ -117,9 +122,10 @@ static mio_status linear_shape(mio__layer *layer, const mio__layer *input)
 static mio_status add_shape(mio__layer *layer, const mio__layer *left, const mio__layer *right)
 {
     if (left->channels != right->channels || left->height != right->height || left->width != right->width)
-        return mio__fail(MIO_ERROR_ARGUMENT, "layer '%s': '%s' (%zu x %zu x %zu) and '%s' (%zu x %zu x %zu) differ in shape",
-                         layer->name, left->name, left->channels, left->height, left->width, right->name,
-                         right->channels, right->height, right->width);
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "layer '%s': '%s' (%zu x %zu x %zu) and '%s' (%zu x %zu x %zu) differ in shape", layer->name,
+                         left->name, left->channels, left->height, left->width, right->name, right->channels,
+                         right->height, right->width);
     return MIO_OK;
 }
 

@@ -41,8 +41,8 @@ struct mio_encoder {
     mio__graph graph;
     mio__tensor *tensors; /* graph.tensor_count */
     char *names;
-    mio__real *values;    /* of all tensors */
-    mio__real *gradients; /* of the trainable ones; NULL before the first training pass */
+    mio__real *values;        /* of all tensors */
+    mio__real *gradients;     /* of the trainable ones; NULL before the first training pass */
     double *mean, *deviation; /* one a channel */
     uint64_t version;         /* grows whenever the weights change; from 1 */
     mio__training training;
@@ -80,7 +80,8 @@ mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count);
 mio__pass mio__training_pass(const mio_encoder *encoder);
 /** Runs from the packed image to the outputs. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__training_forward(mio_encoder *encoder);
-/** Runs from the output gradients (rows, or NULL) to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY. */
+/** Runs from the output gradients (rows, or NULL) to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY.
+ */
 mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features);
 /** Frees everything of the training pass. */
 void mio__training_free(mio_encoder *encoder);

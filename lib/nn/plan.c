@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* One buffer. Times count the moments of a pass: 0 the image is packed, s + 1 step s runs, steps + 1 the outputs are read and
-   their gradients written, 2 steps + 1 - s step s runs backward. */
+/* One buffer. Times count the moments of a pass: 0 the image is packed, s + 1 step s runs, steps + 1 the outputs are
+   read and their gradients written, 2 steps + 1 - s step s runs backward. */
 typedef struct buffer {
     size_t size;     /* bytes, a multiple of 64; 0: not needed */
     size_t from, to; /* first and last moment it is in use */
@@ -229,8 +229,11 @@ static size_t total_size(const buffers *all)
 static mio_status plan_buffers(mio__plan *plan)
 {
     const size_t steps = plan->graph->step_count, values = steps + 1;
-    buffers all = {.count = 2 * values + 2 * steps + 1, .gradients = values, .statistics = 2 * values,
-                   .temporary = 2 * values + steps, .seed = 2 * values + 2 * steps};
+    buffers all = {.count = 2 * values + 2 * steps + 1,
+                   .gradients = values,
+                   .statistics = 2 * values,
+                   .temporary = 2 * values + steps,
+                   .seed = 2 * values + 2 * steps};
     all.items = mio__alloc_zeroed(plan->context, all.count, sizeof *all.items);
     all.by_size = mio__alloc(plan->context, all.count * sizeof *all.by_size);
     all.by_offset = mio__alloc(plan->context, all.count * sizeof *all.by_offset);
@@ -264,8 +267,12 @@ static mio_status plan_convs(mio__plan *plan)
         if (step->kind != MIO__LAYER_CONV)
             continue;
         const mio__layer *layer = mio__step_layer(graph, step);
-        const mio__conv_geometry geometry = {graph->values[step->input].shape, graph->values[s + 1].shape,
-                                             layer->kernel, layer->stride, layer->padding, plan->images};
+        const mio__conv_geometry geometry = {graph->values[step->input].shape,
+                                             graph->values[s + 1].shape,
+                                             layer->kernel,
+                                             layer->stride,
+                                             layer->padding,
+                                             plan->images};
         const mio_status status =
             mio__conv_create(plan->context, &geometry, plan->algorithm, plan->training, &plan->convs[s]);
         if (status)
@@ -320,8 +327,11 @@ void mio__plan_destroy(mio__plan *plan)
 
 mio__batch_norm mio__plan_batch_norm(const mio__plan *plan, size_t step)
 {
-    return (mio__batch_norm){.shape = plan->graph->values[step + 1].shape, .images = plan->images, .epsilon = 1e-5,
-                             .momentum = 0.1, .relu = plan->graph->steps[step].relu};
+    return (mio__batch_norm){.shape = plan->graph->values[step + 1].shape,
+                             .images = plan->images,
+                             .epsilon = 1e-5,
+                             .momentum = 0.1,
+                             .relu = plan->graph->steps[step].relu};
 }
 
 size_t mio__plan_scratch_size(const mio__plan *plan, size_t workers)

@@ -1,5 +1,5 @@
-/* A plan: for one batch, where every buffer of a pass lies in a single arena. Buffers whose times do not meet share room;
-   element-wise steps work in place where nothing reads their input again. */
+/* A plan: for one batch, where every buffer of a pass lies in a single arena. Buffers whose times do not meet share
+   room; element-wise steps work in place where nothing reads their input again. */
 #ifndef MIO_NN_PLAN_H
 #define MIO_NN_PLAN_H
 
@@ -8,7 +8,7 @@
 #include "nn/graph.h"
 
 typedef struct mio__plan {
-    mio_context *context;    /* borrowed, as is the graph */
+    mio_context *context; /* borrowed, as is the graph */
     const mio__graph *graph;
     mio__images images;
     mio__conv_algorithm algorithm;

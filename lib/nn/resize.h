@@ -21,8 +21,8 @@ mio_status mio__resize_axis_make(mio_context *context, size_t input, size_t outp
 void mio__resize_axis_free(mio_context *context, mio__resize_axis *axis);
 
 /**
- * One image: rows->input x columns->input x channels bytes, row_stride apart, to rows->output x columns->output x channels
- * floats in units of bytes. scratch: rows->input x columns->output x channels floats.
+ * One image: rows->input x columns->input x channels bytes, row_stride apart, to rows->output x columns->output x
+ * channels floats in units of bytes. scratch: rows->input x columns->output x channels floats.
  */
 void mio__resize(const mio__resize_axis *rows, const mio__resize_axis *columns, size_t channels, size_t row_stride,
                  const uint8_t *pixels, float *scratch, float *resized);

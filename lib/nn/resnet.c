@@ -58,8 +58,8 @@ mio_node mio_builder_resnet(mio_builder *builder, mio_node input, int32_t depth,
 {
     static const int blocks_18[4] = {2, 2, 2, 2}, blocks_34[4] = {3, 4, 6, 3};
     if (depth != 18 && depth != 34 && depth != 50)
-        return mio__builder_stick(
-            builder, mio__fail(MIO_ERROR_ARGUMENT, "a ResNet has depth 18, 34 or 50, not %d", (int)depth));
+        return mio__builder_stick(builder,
+                                  mio__fail(MIO_ERROR_ARGUMENT, "a ResNet has depth 18, 34 or 50, not %d", (int)depth));
     if (base_width < 1 || base_width > 1 << 16)
         return mio__builder_stick(
             builder, mio__fail(MIO_ERROR_ARGUMENT, "a ResNet's base width is 1 to %d, not %zu", 1 << 16, base_width));

@@ -45,8 +45,11 @@ static mio__tensor describe(const mio_encoder *encoder, const mio__layer *layer,
     if (part == 4)
         return (mio__tensor){.rank = 0, .count = 1, .stored = 1};
     const mio__shape shape = output_shape(layer);
-    return (mio__tensor){.rank = 1, .shape = {shape.channels}, .count = shape.channels,
-                         .stored = shape.blocks * shape.block, .trainable = part < 2};
+    return (mio__tensor){.rank = 1,
+                         .shape = {shape.channels},
+                         .count = shape.channels,
+                         .stored = shape.blocks * shape.block,
+                         .trainable = part < 2};
 }
 
 /* Tensors begin at multiples of 64 bytes. */
@@ -70,7 +73,8 @@ static mio_status make_names(mio_encoder *encoder)
         const mio__layer *layer = &layers->items[i];
         for (size_t part = 0; part < mio__layer_tensor_count(layer); part++) {
             encoder->tensors[layer->tensor + part].name = next;
-            next += snprintf(next, size - (size_t)(next - encoder->names), "%s.%s", layer->name, norm_suffixes[part]) + 1;
+            next +=
+                snprintf(next, size - (size_t)(next - encoder->names), "%s.%s", layer->name, norm_suffixes[part]) + 1;
         }
     }
     return MIO_OK;
@@ -173,15 +177,19 @@ mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tens
     if (!info || info->struct_size < sizeof(size_t) + sizeof(const char *))
         return mio__fail(MIO_ERROR_ARGUMENT, "info is NULL or its struct_size is not set");
     const mio__tensor *tensor = &encoder->tensors[index];
-    mio_tensor_info full = {.struct_size = info->struct_size, .name = tensor->name, .rank = tensor->rank,
-                            .count = tensor->count, .trainable = tensor->trainable};
+    mio_tensor_info full = {.struct_size = info->struct_size,
+                            .name = tensor->name,
+                            .rank = tensor->rank,
+                            .count = tensor->count,
+                            .trainable = tensor->trainable};
     memcpy(full.shape, tensor->shape, sizeof full.shape);
     memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
     return MIO_OK;
 }
 
 /* Finds a tensor for a caller's array of count values. */
-static mio_status find_tensor(const mio_encoder *encoder, const char *name, size_t count, const void *values, size_t *index)
+static mio_status find_tensor(const mio_encoder *encoder, const char *name, size_t count, const void *values,
+                              size_t *index)
 {
     if (!encoder)
         return mio__settings_null("encoder");
@@ -196,7 +204,8 @@ static mio_status find_tensor(const mio_encoder *encoder, const char *name, size
         *index = i;
         return MIO_OK;
     }
-    return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no tensor '%.200s'; mio_encoder_tensor lists its names", name);
+    return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no tensor '%.200s'; mio_encoder_tensor lists its names",
+                     name);
 }
 
 mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values)

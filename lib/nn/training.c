@@ -102,8 +102,9 @@ mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projec
 {
     mio__training *training = &encoder->training;
     if (!training->ready)
-        return mio__fail(MIO_ERROR_STATE, "there is no forward pass to go back over; call mio_encoder_forward first, and "
-                                          "again after each backward pass or change of the weights");
+        return mio__fail(MIO_ERROR_STATE,
+                         "there is no forward pass to go back over; call mio_encoder_forward first, and "
+                         "again after each backward pass or change of the weights");
     const mio_status status = reserve_scratch(encoder, mio__workers(encoder->context));
     if (status)
         return status;

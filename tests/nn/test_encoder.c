@@ -1,97 +1,6 @@
-/* The encoder's promises: files, threads, memory, refusals, embedding. */
+/* The encoder's promises: tensors, refusals, passes, files, memory. */
 #define _POSIX_C_SOURCE 200809L
-#include "nn/network.h"
-#include "nn/resize.h"
-
-#include "golden/golden.h"
-#include "support/allocator.h"
-
-#include <check.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <unistd.h>
-
-static char path[64];
-static test_allocator allocator;
-static mio_context *context;
-
-static void begin(void)
-{
-    snprintf(path, sizeof path, "/tmp/mio-encoder-XXXXXX");
-    const int file = mkstemp(path);
-    ck_assert_int_ge(file, 0);
-    close(file);
-    test_allocator_init(&allocator);
-    context = test_allocator_context(&allocator, 2);
-    ck_assert_ptr_nonnull(context);
-}
-
-static void end(void)
-{
-    unlink(path);
-    mio_context_release(context);
-    ck_assert_uint_eq(allocator.blocks, 0);
-    ck_assert_uint_eq(allocator.mistakes, 0);
-}
-
-static void good(mio_status status)
-{
-    ck_assert_msg(status == MIO_OK, "%s: %s", mio_status_name(status), mio_last_error());
-}
-
-static void refused(mio_status status, mio_status expected, const char *words)
-{
-    ck_assert_msg(status == expected, "%s, not %s: %s", mio_status_name(status), mio_status_name(expected),
-                  mio_last_error());
-    ck_assert_msg(strstr(mio_last_error(), words) != NULL, "'%s' does not say '%s'", mio_last_error(), words);
-}
-
-static float *numbers(uint64_t stream, size_t count)
-{
-    float *values = malloc(count * sizeof *values);
-    for (size_t i = 0; i < count; i++)
-        values[i] = (float)golden_signed(stream, i);
-    return values;
-}
-
-/* A residual network of 3 x 12 x 10 images with 12 features and 5 projections. */
-enum { HEIGHT = 12, WIDTH = 10, PIXELS = 3 * HEIGHT * WIDTH, FEATURES = 12, PROJECTIONS = 5 };
-
-static mio_status build_small(mio_context *in, mio_encoder **encoder)
-{
-    mio_builder *b;
-    const mio_status status = mio_builder_create(in, 3, HEIGHT, WIDTH, &b);
-    if (status)
-        return status;
-    mio_node x = mio_builder_conv2d(b, mio_builder_input(b), 12, 3, 1, 1);
-    x = mio_builder_relu(b, mio_builder_batch_norm(b, x));
-    mio_node y = mio_builder_batch_norm(b, mio_builder_conv2d(b, x, 12, 3, 1, 1));
-    x = mio_builder_max_pool(b, mio_builder_relu(b, mio_builder_add(b, y, x)), 3, 2, 1);
-    y = mio_builder_conv2d(b, mio_builder_relu(b, x), 12, 1, 2, 0);
-    const mio_node h = mio_builder_global_average_pool(b, y);
-    const mio_node z = mio_builder_linear(b, mio_builder_projector(b, h, 2, 16, 7), PROJECTIONS, 1);
-    const mio_status finished = mio_builder_finish(b, h, z, encoder);
-    mio_builder_release(b);
-    return finished;
-}
-
-static mio_encoder *small(mio_context *in)
-{
-    mio_encoder *encoder;
-    good(build_small(in, &encoder));
-    return encoder;
-}
-
-/* One step's worth: forward and backward, with something for the gradients to be. */
-static mio_status train_once(mio_encoder *encoder, size_t views, size_t count, const float *images)
-{
-    float *z = malloc(views * count * PROJECTIONS * sizeof *z);
-    mio_status status = mio_encoder_forward(encoder, views, count, images, NULL, z);
-    if (!status)
-        status = mio_encoder_backward(encoder, z, NULL);
-    free(z);
-    return status;
-}
+#include "nn/small_networks.h"
 
 /* ---- initialisation and tensors ---- */
 
@@ -112,8 +21,8 @@ START_TEST(initial_weights)
         size_t count;
         double deviation, bound;
     } expectations[] = {
-        {"conv0.weight", 40 * 3 * 25, 0.0447213595, 1}, /* sqrt(2 / (40 x 25)) */
-        {"conv2.weight", 60 * 40 * 9, 0.0608580619, 1}, /* sqrt(2 / (60 x 9)) */
+        {"conv0.weight", 40 * 3 * 25, 0.0447213595, 1},          /* sqrt(2 / (40 x 25)) */
+        {"conv2.weight", 60 * 40 * 9, 0.0608580619, 1},          /* sqrt(2 / (60 x 9)) */
         {"linear4.weight", 50 * 60, 0.0745355992, 0.1290994449}, /* 1 / sqrt(60), its third */
         {"linear4.bias", 50, 0.0745355992, 0.1290994449},
     };
@@ -177,9 +86,9 @@ END_TEST
 /* torchvision's names in its order; the file lists one tensor a line after the model's name. */
 START_TEST(torchvision_names)
 {
-    static const char *const resnet18[] = {
-        "conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked",
-        "layer1.0.conv1.weight", "layer1.0.bn1.weight"};
+    static const char *const resnet18[] = {"conv1.weight",          "bn1.weight",         "bn1.bias",
+                                           "bn1.running_mean",      "bn1.running_var",    "bn1.num_batches_tracked",
+                                           "layer1.0.conv1.weight", "layer1.0.bn1.weight"};
     mio_builder *b;
     mio_encoder *encoder;
     good(mio_builder_create(context, 3, 32, 32, &b));
@@ -278,7 +187,8 @@ START_TEST(encoder_refuses)
     refused(mio_encoder_forward(encoder, 2, 3, images, out, NULL), MIO_ERROR_ARGUMENT,
             "image 4, row 7, column 5, channel 2");
     images[(4 * HEIGHT + 7) * WIDTH * 3 + 5 * 3 + 2] = -INFINITY;
-    refused(mio_encoder_infer(encoder, 6, images, out, NULL), MIO_ERROR_ARGUMENT, "image 4, row 7, column 5, channel 2");
+    refused(mio_encoder_infer(encoder, 6, images, out, NULL), MIO_ERROR_ARGUMENT,
+            "image 4, row 7, column 5, channel 2");
     refused(mio_encoder_backward(encoder, NULL, NULL), MIO_ERROR_ARGUMENT, "both NULL");
     good(mio_encoder_backward(encoder, z, out)); /* what was refused changed nothing */
     refused(mio_encoder_backward(encoder, z, NULL), MIO_ERROR_STATE, "after each backward pass");
@@ -320,17 +230,6 @@ static float *whole_state(const mio_encoder *encoder, size_t *count)
     return state;
 }
 
-static mio_encoder *resnet(mio_context *in, size_t width)
-{
-    mio_builder *b;
-    mio_encoder *encoder;
-    good(mio_builder_create(in, 3, 16, 16, &b));
-    const mio_node h = mio_builder_resnet(b, mio_builder_input(b), 18, width, MIO_STEM_SMALL);
-    good(mio_builder_finish(b, h, mio_builder_projector(b, h, 2, 40, PROJECTIONS), &encoder));
-    mio_builder_release(b);
-    return encoder;
-}
-
 START_TEST(same_bits_for_any_threads)
 {
     static const double threads[] = {1, 2, 5};
@@ -361,7 +260,8 @@ END_TEST
 /* The parameter decides how 3x3 convolutions are computed, also after passes have been planned. */
 START_TEST(algorithm_is_followed)
 {
-    static const char *const names[] = {"exact", "accurate", "fast"}, *const expected[] = {"direct", "winograd2", "winograd4"};
+    static const char *const names[] = {"exact", "accurate", "fast"}, *const expected[] = {"direct", "winograd2",
+                                                                                           "winograd4"};
     mio_encoder *encoder = resnet(context, 16);
     float *images = numbers(1, 32 * 3 * 256);
     for (int i = 0; i < 3; i++) {
@@ -456,24 +356,6 @@ END_TEST
 
 /* ---- files ---- */
 
-static mio_encoder *trained(mio_context *in)
-{
-    static const double mean[3] = {0.4, 0.5, 0.6}, deviation[3] = {0.2, 0.25, 0.3};
-    mio_encoder *encoder = small(in);
-    float *images = numbers(1, 2 * 5 * PIXELS);
-    good(train_once(encoder, 2, 5, images));
-    good(mio_encoder_set_normalization(encoder, 3, mean, deviation));
-    good(mio_encoder_set_text(encoder, "algorithm", "accurate"));
-    free(images);
-    return encoder;
-}
-
-static void fill_bytes(uint8_t *bytes, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        bytes[i] = (uint8_t)golden_bits(3, i);
-}
-
 START_TEST(saves_and_loads_every_bit)
 {
     mio_encoder *encoder = trained(context), *loaded;
@@ -488,8 +370,9 @@ START_TEST(saves_and_loads_every_bit)
     ck_assert_uint_eq(mio_encoder_tensor_count(encoder), mio_encoder_tensor_count(loaded));
     for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
         ck_assert_str_eq(encoder->tensors[i].name, loaded->tensors[i].name);
-        ck_assert_int_eq(memcmp(encoder->tensors[i].value, loaded->tensors[i].value,
-                                encoder->tensors[i].stored * sizeof(mio__real)), 0);
+        ck_assert_int_eq(
+            memcmp(encoder->tensors[i].value, loaded->tensors[i].value, encoder->tensors[i].stored * sizeof(mio__real)),
+            0);
     }
     double algorithm;
     good(mio_encoder_get(loaded, "algorithm", &algorithm));
@@ -551,7 +434,8 @@ START_TEST(damaged_files)
 }
 END_TEST
 
-/* Records that are whole and lie: a graph changed number by number never crashes, leaks or loads as something else's. */
+/* Records that are whole and lie: a graph changed number by number never crashes, leaks or loads as something else's.
+ */
 START_TEST(lying_graphs)
 {
     mio_encoder *encoder = trained(context), *loaded;
@@ -628,226 +512,11 @@ START_TEST(memory_refused)
 }
 END_TEST
 
-/* ---- inference ---- */
-
-/* An image's features do not depend on its company, nor on threads; without batch_invariant, only calls with few images may differ
-   from others, and then in the last bits. */
-START_TEST(embeds_alike_alone_and_together)
-{
-    enum { MANY = 75 };
-    static const char *const algorithms[] = {"exact", "accurate", "fast"};
-    mio_encoder *encoder = resnet(context, _i < 3 ? 16 : 6);
-    good(mio_encoder_set_text(encoder, "algorithm", algorithms[_i % 3]));
-    const size_t image = 3 * 256, dim = _i < 3 ? 128 : 48;
-    float *images = numbers(1, MANY * image);
-    float *together = malloc(MANY * dim * sizeof *together), *alone = malloc(MANY * dim * sizeof *alone);
-    good(mio_encoder_forward(encoder, 1, MANY, images, NULL, NULL));
-    good(mio_encoder_infer(encoder, MANY, images, together, NULL));
-    good(mio_encoder_infer(encoder, 3, images, alone, NULL));
-    for (size_t i = 0; i < 3 * dim; i++)
-        ck_assert_float_eq_tol(alone[i], together[i], 1e-4f);
-    good(mio_encoder_infer(encoder, 12, images + 60 * image, alone, NULL));
-    ck_assert_int_eq(memcmp(alone, together + 60 * dim, 12 * dim * sizeof *alone), 0);
-    good(mio_encoder_set(encoder, "batch_invariant", 1));
-    for (size_t i = 0; i < MANY; i += 1 + i % 7) {
-        good(mio_encoder_infer(encoder, 1, images + i * image, alone, NULL));
-        ck_assert_int_eq(memcmp(alone, together + i * dim, dim * sizeof *alone), 0);
-    }
-    for (size_t count = 2; count < MANY; count += 9) {
-        good(mio_context_set(context, "threads", (double)(count % 4 + 1)));
-        good(mio_encoder_infer(encoder, count, images, alone, NULL));
-        ck_assert_int_eq(memcmp(alone, together, count * dim * sizeof *alone), 0);
-    }
-    free(images);
-    free(together);
-    free(alone);
-    mio_encoder_release(encoder);
-}
-END_TEST
-
-typedef struct embedder {
-    mio_encoder *encoder;
-    const uint8_t *bytes;
-    const float *expected;
-    size_t count;
-    int wrong;
-} embedder;
-
-enum { CROWD = 40 };
-
-static void *embed_repeatedly(void *argument)
-{
-    embedder *job = argument;
-    float *features = malloc(CROWD * FEATURES * sizeof *features);
-    for (int i = 0; i < 6; i++)
-        if (mio_encoder_embed(job->encoder, job->count, HEIGHT, WIDTH, 3, 0, job->bytes, features) ||
-            memcmp(features, job->expected, job->count * FEATURES * sizeof *features))
-            job->wrong++;
-    free(features);
-    return NULL;
-}
-
-START_TEST(embeds_concurrently)
-{
-    static uint8_t bytes[CROWD * PIXELS];
-    fill_bytes(bytes, sizeof bytes);
-    mio_encoder *encoder = trained(context);
-    good(mio_encoder_set(encoder, "batch_invariant", _i));
-    float *expected = malloc(CROWD * FEATURES * sizeof *expected);
-    good(mio_encoder_embed(encoder, CROWD, HEIGHT, WIDTH, 3, 0, bytes, expected));
-    mio__encoder_changed(encoder); /* so that the threads meet over preparing it */
-    pthread_t threads[4];
-    embedder jobs[4];
-    for (size_t i = 0; i < 4; i++) {
-        jobs[i] = (embedder){encoder, bytes, expected, i % 2 ? CROWD : _i ? 3 : 20, 0};
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, embed_repeatedly, &jobs[i]), 0);
-    }
-    for (size_t i = 0; i < 4; i++) {
-        pthread_join(threads[i], NULL);
-        ck_assert_int_eq(jobs[i].wrong, 0);
-    }
-    free(expected);
-    mio_encoder_release(encoder);
-}
-END_TEST
-
-/* Bytes of the encoder's own size: (v / 255 - mean) / deviation, whatever the stride. */
-START_TEST(embeds_as_it_infers)
-{
-    enum { STRIDE = 3 * WIDTH + 7 };
-    mio_encoder *encoder = trained(context);
-    static uint8_t bytes[2 * HEIGHT * STRIDE];
-    fill_bytes(bytes, sizeof bytes);
-    double mean[3], deviation[3];
-    good(mio_encoder_get_normalization(encoder, 3, mean, deviation));
-    float images[2 * PIXELS], a[2 * FEATURES], b[2 * FEATURES], *next = images;
-    for (size_t i = 0; i < 2 * HEIGHT; i++)
-        for (size_t k = 0; k < 3 * WIDTH; k++)
-            *next++ = (float)((bytes[i * STRIDE + k] / 255.0 - mean[k % 3]) / deviation[k % 3]);
-    good(mio_encoder_infer(encoder, 2, images, a, NULL));
-    good(mio_encoder_embed(encoder, 2, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
-    ck_assert_int_eq(memcmp(a, b, sizeof a), 0);
-    good(mio_encoder_embed(encoder, 0, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
-    mio_encoder_release(encoder);
-}
-END_TEST
-
-/* ---- resizing ---- */
-
-static void resize(size_t height, size_t width, size_t channels, const uint8_t *pixels, size_t out_height,
-                   size_t out_width, float *out)
-{
-    mio__resize_axis rows, columns;
-    good(mio__resize_axis_make(context, height, out_height, &rows));
-    good(mio__resize_axis_make(context, width, out_width, &columns));
-    float *scratch = malloc(height * out_width * channels * sizeof *scratch);
-    mio__resize(&rows, &columns, channels, width * channels, pixels, scratch, out);
-    free(scratch);
-    mio__resize_axis_free(context, &rows);
-    mio__resize_axis_free(context, &columns);
-}
-
-START_TEST(resizes_by_the_rule)
-{
-    /* Enlarging by 2: positions -0.25, 0.25, 0.75, 1.25 of two pixels. Halving 4: triangle of half-width 2, centres 1 and 3:
-       weights 3 3 1 of 7 and their mirror image. */
-    const uint8_t two[2] = {0, 100}, four[4] = {70, 140, 210, 0};
-    float out[4];
-    resize(1, 2, 1, two, 1, 4, out);
-    ck_assert_float_eq_tol(out[0], 0, 1e-5f);
-    ck_assert_float_eq_tol(out[1], 25, 1e-4f);
-    ck_assert_float_eq_tol(out[2], 75, 1e-4f);
-    ck_assert_float_eq_tol(out[3], 100, 1e-4f);
-    resize(4, 1, 1, four, 2, 1, out);
-    ck_assert_float_eq_tol(out[0], (3 * 70 + 3 * 140 + 210) / 7.f, 1e-3f);
-    ck_assert_float_eq_tol(out[1], (140 + 3 * 210) / 7.f, 1e-3f);
-    /* A constant stays, at any sizes; so does an image of the same size. */
-    uint8_t flat[23 * 31 * 2];
-    float large[40 * 50 * 2];
-    memset(flat, 201, sizeof flat);
-    for (size_t h = 1; h <= 40; h += 13)
-        for (size_t w = 1; w <= 50; w += 7) {
-            resize(23, 31, 2, flat, h, w, large);
-            for (size_t i = 0; i < 2 * h * w; i++)
-                ck_assert_float_eq_tol(large[i], 201, 1e-3f);
-        }
-    fill_bytes(flat, sizeof flat);
-    resize(23, 31, 2, flat, 23, 31, large);
-    for (size_t i = 0; i < sizeof flat; i++)
-        ck_assert(large[i] == flat[i]);
-}
-END_TEST
-
-/* torchvision's antialiased resize, if its golden values are there. */
-START_TEST(resizes_as_torchvision)
-{
-    char file[1024];
-    golden_file golden;
-    snprintf(file, sizeof file, "%s/augment.txt.gz", getenv("MIO_GOLDEN") ? getenv("MIO_GOLDEN") : "");
-    if (golden_open(&golden, file))
-        return;
-    size_t seen = 0;
-    for (size_t r = 0; r < golden.count; r++) {
-        unsigned number, channels, height, width, out_height, out_width;
-        if (sscanf(golden.records[r].name, "resize_antialias:%u:%u:%u:%u:%u:%u", &number, &channels, &height, &width,
-                   &out_height, &out_width) != 6)
-            continue;
-        uint8_t *pixels = malloc(height * width * channels);
-        float *out = malloc(out_height * out_width * channels * sizeof *out);
-        golden_picture(number, channels, height, width, pixels);
-        resize(height, width, channels, pixels, out_height, out_width, out);
-        for (size_t c = 0; c < channels; c++)
-            for (size_t i = 0; i < out_height * out_width; i++)
-                ck_assert_double_lt(
-                    fabs(out[i * channels + c] / 255 - golden.records[r].values[c * out_height * out_width + i]), 3e-6);
-        free(pixels);
-        free(out);
-        seen++;
-    }
-    ck_assert_uint_gt(seen, 0);
-    golden_close(&golden);
-}
-END_TEST
-
-START_TEST(embeds_other_sizes)
-{
-    mio_encoder *encoder = trained(context);
-    static uint8_t large[2 * 3 * 4 * PIXELS], fitting[PIXELS];
-    /* Pixels doubled, smoothly shaded: resizing gives back about the original. */
-    for (size_t y = 0; y < HEIGHT; y++)
-        for (size_t x = 0; x < WIDTH; x++)
-            for (size_t c = 0; c < 3; c++) {
-                fitting[(y * WIDTH + x) * 3 + c] = (uint8_t)(10 * y + 8 * x + 20 * c);
-                for (size_t k = 0; k < 4; k++)
-                    large[((2 * y + k / 2) * 2 * WIDTH + 2 * x + k % 2) * 3 + c] = fitting[(y * WIDTH + x) * 3 + c];
-            }
-    float a[FEATURES], b[FEATURES];
-    double apart = 0, norm = 0;
-    good(mio_encoder_embed(encoder, 1, HEIGHT, WIDTH, 3, 0, fitting, a));
-    good(mio_encoder_embed(encoder, 1, 2 * HEIGHT, 2 * WIDTH, 3, 0, large, b));
-    for (size_t i = 0; i < FEATURES; i++) {
-        apart += (a[i] - b[i]) * (a[i] - b[i]);
-        norm += a[i] * a[i];
-    }
-    ck_assert_double_lt(sqrt(apart / norm), 0.05);
-    mio_encoder_release(encoder);
-}
-END_TEST
-
-static TCase *group(Suite *suite, const char *name)
-{
-    TCase *made = tcase_create(name);
-    tcase_set_timeout(made, 100);
-    tcase_add_checked_fixture(made, begin, end);
-    suite_add_tcase(suite, made);
-    return made;
-}
-
 int main(void)
 {
     Suite *suite = suite_create("encoder");
     TCase *tensors = group(suite, "tensors"), *passes = group(suite, "passes"), *files = group(suite, "files");
-    TCase *memory = group(suite, "memory"), *inference = group(suite, "inference");
+    TCase *memory = group(suite, "memory");
     tcase_add_test(tensors, initial_weights);
     tcase_add_test(tensors, filling_stays_zero);
     tcase_add_loop_test(tensors, torchvision_names, 18, 19);
@@ -866,12 +535,6 @@ int main(void)
     tcase_add_test(files, damaged_files);
     tcase_add_test(files, lying_graphs);
     tcase_add_test(memory, memory_refused);
-    tcase_add_loop_test(inference, embeds_alike_alone_and_together, 0, 6);
-    tcase_add_loop_test(inference, embeds_concurrently, 0, 2);
-    tcase_add_test(inference, embeds_as_it_infers);
-    tcase_add_test(inference, resizes_by_the_rule);
-    tcase_add_test(inference, resizes_as_torchvision);
-    tcase_add_test(inference, embeds_other_sizes);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     const int failed = srunner_ntests_failed(runner);

@@ -1,5 +1,5 @@
-/* The gradient of whole networks, compiled for double, against central differences: ResNets and graphs of every kind of layer in
-   every kind of company. */
+/* The gradient of whole networks, compiled for double, against central differences: ResNets and graphs of every kind of
+   layer in every kind of company. */
 #include "nn/network.h"
 
 #include "golden/golden.h"
@@ -89,8 +89,9 @@ static double difference(const problem *p, const mio__tensor *tensor, const doub
     return (values[0] - values[2]) / (2 * step);
 }
 
-/* Error of one tensor's gradient along a random direction, in units of its typical slope. A step that crosses the kink of a ReLU
-   or a change of maximum tells nothing: the shortest steps, which rarely do, decide where the longer ones disagree. */
+/* Error of one tensor's gradient along a random direction, in units of its typical slope. A step that crosses the kink
+   of a ReLU or a change of maximum tells nothing: the shortest steps, which rarely do, decide where the longer ones
+   disagree. */
 static double tensor_error(const problem *p, size_t index, double whole)
 {
     const mio__tensor *tensor = &p->encoder->tensors[index];
@@ -247,7 +248,8 @@ START_TEST(pools)
     for (size_t kernel = 1; kernel <= 4; kernel++)
         for (size_t stride = 1; stride <= 3; stride++) {
             mio_builder *builder = start(context, 3, 9, 8);
-            mio_node x = mio_builder_batch_norm(builder, mio_builder_conv2d(builder, mio_builder_input(builder), 18, 3, 1, 1));
+            mio_node x =
+                mio_builder_batch_norm(builder, mio_builder_conv2d(builder, mio_builder_input(builder), 18, 3, 1, 1));
             const mio_node pooled = mio_builder_max_pool(builder, x, kernel, stride, kernel / 2);
             x = mio_builder_conv2d(builder, pooled, 4, 2, 1, 1);
             const mio_node h = mio_builder_global_average_pool(builder, mio_builder_relu(builder, x));
@@ -301,8 +303,8 @@ static mio_node wire_pool_shared(mio_builder *b, mio_node x)
     return mio_builder_batch_norm(b, mio_builder_add(b, p, mio_builder_max_pool(b, x, 2, 2, 0)));
 }
 
-static const wiring wirings[] = {wire_twice, wire_norm_of_itself, wire_two_norms, wire_norm_then_relu_and_more,
-                                 wire_chain_of_sums, wire_relu_of_relu, wire_pool_shared};
+static const wiring wirings[] = {wire_twice,         wire_norm_of_itself, wire_two_norms,  wire_norm_then_relu_and_more,
+                                 wire_chain_of_sums, wire_relu_of_relu,   wire_pool_shared};
 enum { WIRINGS = sizeof wirings / sizeof *wirings };
 
 START_TEST(graphs)

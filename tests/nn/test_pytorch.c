@@ -164,7 +164,8 @@ static double gradient_distance(const mio_encoder *encoder, const golden_file *g
         const double length = *record(golden, "gradient_norm:", info.name, 1);
         for (size_t b = 0; b < GOLDEN_BUCKETS; b++)
             apart += (sketch[b] - truth[b]) * (sketch[b] - truth[b]);
-        ck_assert_msg(fabs(sqrt(square) - length) < 5e-3 * length, "%s: norm %g, not %g", info.name, sqrt(square), length);
+        ck_assert_msg(fabs(sqrt(square) - length) < 5e-3 * length, "%s: norm %g, not %g", info.name, sqrt(square),
+                      length);
         *worst = fmax(*worst, sqrt(apart) / length);
         difference += apart;
         norm += length * length;

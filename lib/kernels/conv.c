@@ -9,8 +9,9 @@ struct mio__conv {
     int training;
     size_t m; /* Winograd's tile, 0: direct */
     const mio__real *weights;
-    mio__real *derived[2]; /* weights as forward and the data gradient read them; direct forward reads them as they are */
-    mio__real *zeros;      /* a pixel */
+    mio__real
+        *derived[2];  /* weights as forward and the data gradient read them; direct forward reads them as they are */
+    mio__real *zeros; /* a pixel */
     mio__direct direct[2]; /* forward, data gradient */
     mio__direct_weights direct_gradient;
     mio__winograd_pass winograd[2];
@@ -42,7 +43,7 @@ static size_t axis_taps(size_t input, size_t output, size_t padding)
     return taps;
 }
 
-/* Cost per pair of channels, in multiplications; `transforms` is Winograd's cost relative to its multiplications alone. */
+/* Cost per pair of channels, in multiplications; `transforms`: Winograd's cost relative to its multiplications. */
 static double winograd_cost(const mio__conv_geometry *geometry, size_t m, double transforms)
 {
     const size_t tiles = ((geometry->output.height + m - 1) / m) * ((geometry->output.width + m - 1) / m);
@@ -184,7 +185,8 @@ void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratc
                              int accumulate)
 {
     if (conv->m)
-        mio__winograd_pass_run(conv->context, &conv->winograd[1], workers, scratch, conv->derived[1], dy, dx, accumulate);
+        mio__winograd_pass_run(conv->context, &conv->winograd[1], workers, scratch, conv->derived[1], dy, dx,
+                               accumulate);
     else
         mio__direct_run(conv->context, &conv->direct[1], workers, scratch, conv->derived[1], dy, dx, accumulate);
 }

@@ -9,8 +9,8 @@ enum { JOINED = 64 };
 
 /* ---- the plan ---- */
 
-/* Position that the tap of an output position reads or, backward, that the tap carries an input position to. Returns 0 where
-   there is none. */
+/* Position that the tap of an output position reads or, backward, that the tap carries an input position to. Returns 0
+   where there is none. */
 static int meets(const mio__conv_geometry *geometry, int backward, size_t position, size_t tap, size_t extent,
                  size_t *source)
 {
@@ -49,7 +49,8 @@ static int follows(const mio__axis *columns, size_t column, size_t step)
     if (columns->first[column + 1] - to != count)
         return 0;
     for (size_t i = 0; i < count; i++)
-        if (columns->tap[from + i] != columns->tap[to + i] || columns->source[from + i] + step != columns->source[to + i])
+        if (columns->tap[from + i] != columns->tap[to + i] ||
+            columns->source[from + i] + step != columns->source[to + i])
             return 0;
     return 1;
 }
@@ -185,8 +186,7 @@ static void run_item(void *argument, size_t item, size_t worker)
     const mio__real *weights = job->weights + block * list_length(direct) * from->block * to->block;
     const mio__real *source =
         job->source + group * from->blocks * from->height * from->width * direct->lanes * from->block;
-    mio__real *target =
-        job->target + (group * to->blocks + block) * to->height * to->width * direct->lanes * to->block;
+    mio__real *target = job->target + (group * to->blocks + block) * to->height * to->width * direct->lanes * to->block;
     const size_t begin = part * direct->segments_per_item, end = begin + direct->segments_per_item;
     for (size_t i = begin; i < end && i < direct->segment_count; i++)
         run_segment(job, &direct->segments[i], row, weights, source, target,

@@ -18,8 +18,8 @@ typedef struct mio__segment {
 } mio__segment;
 
 /**
- * A pass from one tensor to another: forward reads x and writes y, the data gradient reads dy and writes dx. Both are one
- * batch-reduce GEMM per segment and written channel block, over the read channel blocks and the taps that meet it.
+ * A pass from one tensor to another: forward reads x and writes y, the data gradient reads dy and writes dx. Both are
+ * one batch-reduce GEMM per segment and written channel block, over the read channel blocks and the taps that meet it.
  */
 typedef struct mio__direct {
     mio__shape source, target;
@@ -47,8 +47,8 @@ void mio__direct_transpose(mio_context *context, const mio__conv_geometry *geome
 /** The weight gradient: a batch-reduce GEMM over pixels for each pair of blocks and each tap. */
 typedef struct mio__direct_weights {
     mio__conv_geometry geometry;
-    size_t groups;      /* of all views */
-    size_t pieces;      /* a power of two: partial sums, each over a fixed run of output rows of the batch */
+    size_t groups;       /* of all views */
+    size_t pieces;       /* a power of two: partial sums, each over a fixed run of output rows of the batch */
     size_t rows_at_once; /* output rows whose pixels stay in cache while all taps use them */
     mio__gemm first, next;
 } mio__direct_weights;
@@ -59,8 +59,8 @@ void mio__direct_weights_run(mio_context *context, const mio__direct_weights *pl
                              const mio__real *x, const mio__real *dy, mio__real *dw);
 
 /**
- * target = the sum of `pieces` (a power of two) arrays of `count` elements that lie one after the other, added in a binary
- * tree. The arrays are used up.
+ * target = the sum of `pieces` (a power of two) arrays of `count` elements that lie one after the other, added in a
+ * binary tree. The arrays are used up.
  */
 void mio__sum_pieces(mio_context *context, size_t workers, size_t pieces, size_t count, mio__real *partial,
                      mio__real *target);

@@ -50,7 +50,7 @@ typedef struct run {
     mio__real *sums; /* one weight tensor per piece */
 } run;
 
-/* The pixels of rows [begin, end) of the batch that a tap joins: their addresses in dy (of block out) and x (of block in). */
+/* The pixels of rows [begin, end) of the batch that a tap joins: their addresses in dy's block out and x's block in. */
 static size_t list_pixels(const run *job, size_t out, size_t in, size_t tap_row, size_t tap_column, size_t begin,
                           size_t end, const mio__real **a, const mio__real **b)
 {
@@ -64,7 +64,8 @@ static size_t list_pixels(const run *job, size_t out, size_t in, size_t tap_row,
         if (from >= input->height)
             continue;
         const mio__real *x = job->x + ((group * input->blocks + in) * input->height + from) * input->width * x_pixel;
-        const mio__real *dy = job->dy + ((group * output->blocks + out) * output->height + row) * output->width * y_pixel;
+        const mio__real *dy =
+            job->dy + ((group * output->blocks + out) * output->height + row) * output->width * y_pixel;
         for (size_t column = 0; column < output->width; column++) {
             const size_t source = column * geometry->stride + tap_column - geometry->padding;
             if (source >= input->width)

@@ -18,8 +18,8 @@ static size_t tap_at(const mio__conv_geometry *geometry, size_t out, size_t in, 
 }
 
 /* y[k] summed over the input blocks and taps that meet one output pixel. */
-static void forward_pixel(const mio__conv_geometry *geometry, const mio__real *weights, const mio__real *x, size_t group,
-                          size_t out, size_t row, size_t column, size_t lane, mio__real *y)
+static void forward_pixel(const mio__conv_geometry *geometry, const mio__real *weights, const mio__real *x,
+                          size_t group, size_t out, size_t row, size_t column, size_t lane, mio__real *y)
 {
     const mio__shape *input = &geometry->input;
     const size_t width = geometry->output.block;
@@ -77,7 +77,8 @@ static void weights_tap(const mio__conv_geometry *geometry, const mio__real *x, 
     double sum[BLOCK_LIMIT * BLOCK_LIMIT] = {0};
     for (size_t i = 0; i < groups * output->height * output->width * lanes; i++) {
         const size_t lane = i % lanes, column = i / lanes % output->width;
-        const size_t row = i / lanes / output->width % output->height, group = i / lanes / output->width / output->height;
+        const size_t row = i / lanes / output->width % output->height,
+                     group = i / lanes / output->width / output->height;
         const size_t from_row = row * geometry->stride + tap_row - geometry->padding;
         const size_t from_column = column * geometry->stride + tap_column - geometry->padding;
         if (from_row >= input->height || from_column >= input->width)
@@ -101,7 +102,8 @@ void mio__conv_reference(const mio__conv_geometry *geometry, const mio__real *we
         if (!(backward ? dx : y))
             continue;
         for (size_t i = 0; i < groups * shape->blocks * shape->height * shape->width * lanes; i++) {
-            const size_t lane = i % lanes, column = i / lanes % shape->width, row = i / lanes / shape->width % shape->height;
+            const size_t lane = i % lanes, column = i / lanes % shape->width,
+                         row = i / lanes / shape->width % shape->height;
             const size_t block = i / lanes / shape->width / shape->height % shape->blocks;
             const size_t group = i / lanes / shape->width / shape->height / shape->blocks;
             if (backward)

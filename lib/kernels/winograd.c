@@ -1,7 +1,7 @@
 #include "kernels/winograd.h"
 
-/* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache, so that
-   all workers share each point's; fewest items that keep workers busy. */
+/* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache,
+   so that all workers share each point's; fewest items that keep workers busy. */
 enum { COLUMNS = 64, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
 /* Elements that keep the points of an array off each other's cache sets. */
 enum { SKEW = 48, LINE = 64 / sizeof(mio__real) };
@@ -13,10 +13,16 @@ mio__tiling mio__tiling_make(const mio__conv_geometry *geometry, const mio__shap
 {
     const mio__winograd_kernels *kernels = MIO__PICK(mio__winograd);
     mio__tiling tiling = {
-        .m = m, .n = m + 2, .points = (m + 2) * (m + 2), .padding = padding, .lanes = geometry->images.lanes,
+        .m = m,
+        .n = m + 2,
+        .points = (m + 2) * (m + 2),
+        .padding = padding,
+        .lanes = geometry->images.lanes,
         .groups = geometry->images.views * geometry->images.groups,
-        .rows = (tiled->height + m - 1) / m, .columns = (tiled->width + m - 1) / m,
-        .transforms = m == 4 ? &kernels->four : &kernels->two, .zeros = zeros,
+        .rows = (tiled->height + m - 1) / m,
+        .columns = (tiled->width + m - 1) / m,
+        .transforms = m == 4 ? &kernels->four : &kernels->two,
+        .zeros = zeros,
     };
     tiling.tiles = tiling.groups * tiling.rows * tiling.columns;
     return tiling;
@@ -82,13 +88,13 @@ static size_t v_stride(const mio__winograd_pass *pass)
     return mio__point_stride(pass->source.blocks * block_columns(pass) * pass->source.block);
 }
 
-/* Elements from point to point of the products, [target block][column][channel]; a private block holds one target block. */
+/* Elements from point to point of the products, [target block][column][channel]; private ones have one target block. */
 static size_t product_stride(const mio__winograd_pass *pass)
 {
     return mio__point_stride((pass->phased ? pass->target.blocks : 1) * block_columns(pass) * pass->target.block);
 }
 
-/* A worker's own part of the scratch: two address lists, and a pixel that takes what falls outside the written tensor. */
+/* A worker's own part of the scratch: two address lists, and a pixel for what falls outside the written tensor. */
 static size_t own_size(const mio__winograd_pass *pass)
 {
     const size_t lists = (2 * pass->source.blocks * sizeof(mio__real *) + 63) / 64 * 64;
@@ -109,7 +115,7 @@ size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t wo
 
 typedef struct run {
     const mio__winograd_pass *pass;
-    char *own;       /* of all workers */
+    char *own;         /* of all workers */
     mio__real *arrays; /* likewise, or shared */
     const mio__real *weights, *source;
     mio__real *target;
@@ -124,7 +130,8 @@ static void transform_input(const run *job, mio__real *v, size_t tile, size_t sl
     const mio__tiling *tiling = &pass->tiling;
     const size_t pixel = tiling->lanes * pass->source.block;
     const mio__real *pixels[MIO__WINOGRAD_POINTS];
-    mio__tile_pixels(tiling, &pass->source, job->source, block, tile, tiling->n, tiling->padding, tiling->zeros, pixels);
+    mio__tile_pixels(tiling, &pass->source, job->source, block, tile, tiling->n, tiling->padding, tiling->zeros,
+                     pixels);
     tiling->transforms->input(pixels, pixel, v + block * block_columns(pass) * pass->source.block + slot * pixel,
                               v_stride(pass));
 }
@@ -206,8 +213,8 @@ static void multiply_item(void *argument, size_t item, size_t worker)
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
     const size_t block = item % pass->target.blocks;
-    mio__real *products = job->arrays + pass->tiling.points * v_stride(pass) +
-                          block * block_columns(pass) * pass->target.block;
+    mio__real *products =
+        job->arrays + pass->tiling.points * v_stride(pass) + block * block_columns(pass) * pass->target.block;
     for (size_t chunk = 0; chunk * pass->slots < job->tiles; chunk++)
         multiply(job, job->arrays, products, item / pass->target.blocks, block, chunk,
                  smaller(pass->slots, job->tiles - chunk * pass->slots), own_lists(job, worker));
@@ -219,8 +226,8 @@ static void output_item(void *argument, size_t item, size_t worker)
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
     const size_t slot = item % job->tiles, block = item / job->tiles;
-    const mio__real *products = job->arrays + pass->tiling.points * v_stride(pass) +
-                                block * block_columns(pass) * pass->target.block;
+    const mio__real *products =
+        job->arrays + pass->tiling.points * v_stride(pass) + block * block_columns(pass) * pass->target.block;
     transform_output(job, products, job->first + slot, slot, block, own_outside(job, worker));
 }
 
@@ -228,8 +235,8 @@ void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass
                             const mio__real *weights, const mio__real *source, mio__real *target, int accumulate)
 {
     const size_t tiles = pass->tiling.tiles;
-    run job = {pass, scratch, (mio__real *)(void *)((char *)scratch + workers * own_size(pass)), weights, source, target,
-               accumulate, 0, 0};
+    mio__real *arrays = (mio__real *)(void *)((char *)scratch + workers * own_size(pass));
+    run job = {pass, scratch, arrays, weights, source, target, accumulate, 0, 0};
     if (!pass->phased) {
         mio__parallel(context, workers, (tiles + pass->slots - 1) / pass->slots, private_item, &job);
         return;

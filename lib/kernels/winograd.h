@@ -1,6 +1,6 @@
-/* Winograd's convolution F(m x m, 3 x 3), stride 1: the output in tiles of m x m pixels, each from n x n = (m + 2)^2 input
-   pixels. A transformed tile has n x n points, and at each point the whole convolution is one matrix product over channels.
-   "Columns" are the columns of those products: the lanes of tiles, a tile's lanes together. */
+/* Winograd's convolution F(m x m, 3 x 3), stride 1: the output in tiles of m x m pixels, each from n x n = (m + 2)^2
+   input pixels. A transformed tile has n x n points, and at each point the whole convolution is one matrix product over
+   channels. "Columns" are the columns of those products: the lanes of tiles, a tile's lanes together. */
 #ifndef MIO_KERNELS_WINOGRAD_H
 #define MIO_KERNELS_WINOGRAD_H
 
@@ -11,7 +11,8 @@
 
 enum { MIO__WINOGRAD_POINTS = 36 }; /* at most: m = 4 */
 
-/** Where the tiles lie: over the written (or, for the weight gradient, the output's) tensor, group by group, row by row. */
+/** Where the tiles lie: over the written (or, for the weight gradient, the output's) tensor, group by group, row by
+ * row. */
 typedef struct mio__tiling {
     size_t m, n, points;
     size_t padding; /* of the read tensor */
@@ -26,7 +27,7 @@ typedef struct mio__winograd_pass {
     mio__tiling tiling;
     size_t slots;  /* tiles of one GEMM */
     size_t chunks; /* GEMMs that a block of tiles takes at each point and written channel block */
-    int phased;    /* 0: each item of parallel work is a block of one GEMM, all in cache; 1: all workers share a block */
+    int phased; /* 0: each item of parallel work is a block of one GEMM, all in cache; 1: all workers share a block */
     mio__gemm whole, rest;
 } mio__winograd_pass;
 
@@ -50,11 +51,13 @@ typedef struct mio__winograd_gradient {
     mio__shape input, output;
     mio__tiling tiling;
     size_t slots, chunks, blocks; /* tiles of a GEMM, GEMMs of a block, blocks */
-    size_t pieces; /* partial sums, each over a fixed run of blocks by one worker; 0: workers share a block, pair by pair */
+    size_t pieces; /* partial sums, each over a fixed run of blocks by one worker; 0: workers share a block, pair by
+                      pair */
     mio__gemm gemm;
 } mio__winograd_gradient;
 
-mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const mio__real *zeros);
+mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m,
+                                                   const mio__real *zeros);
 size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, size_t workers);
 void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradient *plan, size_t workers, void *scratch,
                                 const mio__real *x, const mio__real *dy, mio__real *dw);
@@ -63,11 +66,12 @@ void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradie
 
 mio__tiling mio__tiling_make(const mio__conv_geometry *geometry, const mio__shape *tiled, size_t m, size_t padding,
                              const mio__real *zeros);
-/** Elements between the points of an array with so many numbers at each: apart from powers of two, which share cache sets. */
+/** Elements between the points of an array with so many numbers at each: apart from powers of two, which share cache
+ * sets. */
 size_t mio__point_stride(size_t count);
 /**
- * The pixels of one tile in one channel block of a tensor: extent x extent of them from (tile row x m - padding, tile column
- * x m - padding) on, or the stand-in where they are outside. A tile beyond the last one is all outside.
+ * The pixels of one tile in one channel block of a tensor: extent x extent of them from (tile row x m - padding, tile
+ * column x m - padding) on, or the stand-in where they are outside. A tile beyond the last one is all outside.
  */
 void mio__tile_pixels(const mio__tiling *tiling, const mio__shape *shape, const mio__real *tensor, size_t block,
                       size_t tile, size_t extent, size_t padding, const mio__real *outside, const mio__real **pixels);

@@ -2,15 +2,14 @@
 
 #include "kernels/vector.h"
 
-/* Each transform is a matrix applied to the columns of a tile, then to its rows. The matrices are written out as sums; m is
-   a constant wherever these are inlined. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015. */
+/* Each transform is a matrix applied to the columns of a tile, then to its rows. The matrices are written out as sums;
+   m is a constant wherever these are inlined. Lavin and Gray: Fast Algorithms for Convolutional Neural Networks. */
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 6")
 
 enum { POINTS = 6, TAPS = 3, AHEAD = 64 };
 
-/* Loads, and asks for what the same pixel needs soon: pixels are so many streams that the hardware loses track, and powers of
-   two apart, so the near cache cannot hold them ahead but the next one can. */
+/* Loads, and asks for what the same pixel needs soon: pixels are so many streams that the hardware loses track, and
+   powers of two apart, so the near cache cannot hold them ahead but the next one can. */
 INLINE mio__vector load_ahead(const mio__real *from)
 {
     __builtin_prefetch(from + AHEAD, 0, 2);
@@ -111,21 +110,27 @@ INLINE void weights_gradient_line(int m, const mio__vector *p, mio__vector *g)
     g[2] = sixth * (sum2 - sum) + p[5];
 }
 
+/* The largest of them: the compiler would not unroll it unasked. */
 INLINE void input_tile(int m, const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
 {
     const int n = m + 2;
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
         mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-        UNROLL for (int c = 0; c < n; c++) {
-            UNROLL for (int r = 0; r < n; r++)
+#pragma GCC unroll 6
+        for (int c = 0; c < n; c++) {
+#pragma GCC unroll 6
+            for (int r = 0; r < n; r++)
                 d[r] = load_ahead(pixels[r * n + c] + i);
             input_line(m, d, t);
-            UNROLL for (int r = 0; r < n; r++)
+#pragma GCC unroll 6
+            for (int r = 0; r < n; r++)
                 half[r][c] = t[r];
         }
-        UNROLL for (int r = 0; r < n; r++) {
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++) {
             input_line(m, half[r], t);
-            UNROLL for (int c = 0; c < n; c++)
+#pragma GCC unroll 6
+            for (int c = 0; c < n; c++)
                 mio__store(points + (size_t)(r * n + c) * stride + i, t[c]);
         }
     }
@@ -137,16 +142,16 @@ INLINE void output_tile(int m, const mio__real *points, size_t stride, size_t co
     const int n = m + 2;
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
         mio__vector half[POINTS][POINTS], p[POINTS], y[POINTS];
-        UNROLL for (int c = 0; c < n; c++) {
-            UNROLL for (int r = 0; r < n; r++)
+        for (int c = 0; c < n; c++) {
+            for (int r = 0; r < n; r++)
                 p[r] = mio__load(points + (size_t)(r * n + c) * stride + i);
             output_line(m, p, y);
-            UNROLL for (int r = 0; r < m; r++)
+            for (int r = 0; r < m; r++)
                 half[r][c] = y[r];
         }
-        UNROLL for (int r = 0; r < m; r++) {
+        for (int r = 0; r < m; r++) {
             output_line(m, half[r], y);
-            UNROLL for (int c = 0; c < m; c++) {
+            for (int c = 0; c < m; c++) {
                 mio__real *to = pixels[r * m + c] + i;
                 mio__store(to, accumulate ? mio__load(to) + y[c] : y[c]);
             }
@@ -159,16 +164,16 @@ INLINE void gradient_tile(int m, const mio__real *const *pixels, size_t count, m
     const int n = m + 2;
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
         mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-        UNROLL for (int c = 0; c < m; c++) {
-            UNROLL for (int r = 0; r < m; r++)
+        for (int c = 0; c < m; c++) {
+            for (int r = 0; r < m; r++)
                 d[r] = load_ahead(pixels[r * m + c] + i);
             gradient_line(m, d, t);
-            UNROLL for (int r = 0; r < n; r++)
+            for (int r = 0; r < n; r++)
                 half[r][c] = t[r];
         }
-        UNROLL for (int r = 0; r < n; r++) {
+        for (int r = 0; r < n; r++) {
             gradient_line(m, half[r], t);
-            UNROLL for (int c = 0; c < n; c++)
+            for (int c = 0; c < n; c++)
                 mio__store(points + (size_t)(r * n + c) * stride + i, t[c]);
         }
     }
@@ -180,16 +185,16 @@ INLINE void weights_tile(int m, const mio__real *taps, ptrdiff_t tap_stride, siz
     const int n = m + 2;
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
         mio__vector half[POINTS][TAPS], g[TAPS], t[POINTS];
-        UNROLL for (int c = 0; c < TAPS; c++) {
-            UNROLL for (int r = 0; r < TAPS; r++)
+        for (int c = 0; c < TAPS; c++) {
+            for (int r = 0; r < TAPS; r++)
                 g[r] = mio__load(taps + (r * TAPS + c) * tap_stride + i);
             weights_line(m, g, t);
-            UNROLL for (int r = 0; r < n; r++)
+            for (int r = 0; r < n; r++)
                 half[r][c] = t[r];
         }
-        UNROLL for (int r = 0; r < n; r++) {
+        for (int r = 0; r < n; r++) {
             weights_line(m, half[r], t);
-            UNROLL for (int c = 0; c < n; c++)
+            for (int c = 0; c < n; c++)
                 mio__store(points + (size_t)(r * n + c) * stride + i, t[c]);
         }
     }
@@ -201,16 +206,16 @@ INLINE void weights_gradient_tile(int m, const mio__real *points, size_t stride,
     const int n = m + 2;
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
         mio__vector half[TAPS][POINTS], p[POINTS], g[TAPS];
-        UNROLL for (int c = 0; c < n; c++) {
-            UNROLL for (int r = 0; r < n; r++)
+        for (int c = 0; c < n; c++) {
+            for (int r = 0; r < n; r++)
                 p[r] = mio__load(points + (size_t)(r * n + c) * stride + i);
             weights_gradient_line(m, p, g);
-            UNROLL for (int r = 0; r < TAPS; r++)
+            for (int r = 0; r < TAPS; r++)
                 half[r][c] = g[r];
         }
-        UNROLL for (int r = 0; r < TAPS; r++) {
+        for (int r = 0; r < TAPS; r++) {
             weights_gradient_line(m, half[r], g);
-            UNROLL for (int c = 0; c < TAPS; c++) {
+            for (int c = 0; c < TAPS; c++) {
                 mio__real *to = taps + (size_t)(r * TAPS + c) * tap_stride + i;
                 mio__store(to, accumulate ? mio__load(to) + g[c] : g[c]);
             }

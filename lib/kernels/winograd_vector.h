@@ -9,8 +9,8 @@
 
 /**
  * For one m; n = m + 2. Every function works on `count` numbers (a multiple of 16) at each position of a tile: the
- * channels of the lanes of a pixel, or the elements of a tap's matrix. Transformed tiles have n x n points, `stride` apart.
- * Arrays overlap nowhere.
+ * channels of the lanes of a pixel, or the elements of a tap's matrix. Transformed tiles have n x n points, `stride`
+ * apart. Arrays overlap nowhere.
  */
 typedef struct mio__winograd_transforms {
     /** points = B' d B for the n x n pixels d. */

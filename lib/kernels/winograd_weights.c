@@ -2,8 +2,8 @@
 
 #include "kernels/conv_direct.h"
 
-/* Columns of a private and of a shared block, and of one GEMM at most; pieces to aim at; pairs of channel blocks that keep
-   workers busy; channels of a tap's matrix that are transposed at a time. */
+/* Columns of a private and of a shared block, and of one GEMM at most; pieces to aim at; pairs of channel blocks that
+   keep workers busy; channels of a tap's matrix that are transposed at a time. */
 enum { PRIVATE_COLUMNS = 128, SHARED_COLUMNS = 256, GEMM_COLUMNS = 64, PIECES = 16, PAIRS = 9 };
 enum { STRIP = 16, TAPS = 9 };
 
@@ -86,7 +86,8 @@ static size_t tile_size(const mio__winograd_gradient *plan)
 mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const mio__real *zeros)
 {
     mio__winograd_gradient plan = {
-        .input = geometry->input, .output = geometry->output,
+        .input = geometry->input,
+        .output = geometry->output,
         .tiling = mio__tiling_make(geometry, &geometry->output, m, geometry->padding, zeros),
     };
     const size_t lanes = plan.tiling.lanes, tiles = plan.tiling.tiles;
@@ -139,7 +140,8 @@ size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, s
 {
     const size_t arrays = plan->pieces ? workers * array_count(plan) : array_count(plan);
     return (workers * plan->tiling.points * u_stride(plan) + arrays +
-            (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) * sizeof(mio__real);
+            (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) *
+           sizeof(mio__real);
 }
 
 /* ---- the weight gradient ---- */
@@ -151,7 +153,7 @@ typedef struct run {
     size_t block; /* phased: the block at hand */
 } run;
 
-/* Transforms tile `slot` of a block of tiles in one channel block, of the input where that is below its number, else of dy. */
+/* Transforms tile `slot` of a block of tiles in one channel block: first come those of x, then those of dy. */
 static void transform(const run *job, mio__real *arrays, size_t tile, size_t slot, size_t channel_block)
 {
     const mio__winograd_gradient *plan = job->plan;
@@ -242,8 +244,8 @@ void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradie
         return;
     }
     for (; job.block < plan->blocks; job.block++) {
-        mio__parallel(context, workers,
-                      (plan->input.blocks + plan->output.blocks) * plan->chunks * plan->slots, transform_item, &job);
+        mio__parallel(context, workers, (plan->input.blocks + plan->output.blocks) * plan->chunks * plan->slots,
+                      transform_item, &job);
         mio__parallel(context, workers, pair_count(plan), pair_item, &job);
     }
 }

@@ -1,4 +1,4 @@
-/* Holds every convolution kernel against the definition over odd shapes, and, with --bench, against each other in time. */
+/* Holds every convolution kernel against the definition over odd shapes, and, with --bench, times them. */
 #define _POSIX_C_SOURCE 200809L
 #include "core/random.h"
 #include "kernels/conv.h"
@@ -21,8 +21,12 @@ static mio__conv_geometry geometry_of(const problem *p, size_t views, size_t cou
 {
     const size_t height = mio__conv_extent(p->height, p->kernel, p->stride, p->padding);
     const size_t width = mio__conv_extent(p->width, p->kernel, p->stride, p->padding);
-    return (mio__conv_geometry){mio__shape_of(p->in, p->height, p->width), mio__shape_of(p->out, height, width),
-                                p->kernel, p->stride, p->padding, mio__images_of(views, count)};
+    return (mio__conv_geometry){mio__shape_of(p->in, p->height, p->width),
+                                mio__shape_of(p->out, height, width),
+                                p->kernel,
+                                p->stride,
+                                p->padding,
+                                mio__images_of(views, count)};
 }
 
 /* ---- tensors ---- */
@@ -37,7 +41,8 @@ static mio__real *new_tensor(size_t count)
     return pointer;
 }
 
-/* Uniform numbers in (-1, 1); the channels' filling, and the filling images unless they are to have numbers too, stay 0. */
+/* Uniform numbers in (-1, 1); the channels' filling, and the filling images unless they are to have numbers too, stay
+ * 0. */
 static mio__real *new_activations(const mio__shape *shape, const mio__images *images, uint64_t seed, int filled)
 {
     mio__real *tensor = new_tensor(mio__tensor_size(shape, images));
@@ -86,9 +91,10 @@ typedef struct tensors {
 
 static tensors new_tensors(const mio__conv_geometry *g)
 {
-    return (tensors){new_activations(&g->input, &g->images, 1, 1), new_weights(g, 2),
-                     new_activations(&g->output, &g->images, 3, 0), new_tensor(mio__tensor_size(&g->output, &g->images)),
-                     new_tensor(mio__tensor_size(&g->input, &g->images)), new_tensor(weight_count(g))};
+    return (tensors){
+        new_activations(&g->input, &g->images, 1, 1),        new_weights(g, 2),
+        new_activations(&g->output, &g->images, 3, 0),       new_tensor(mio__tensor_size(&g->output, &g->images)),
+        new_tensor(mio__tensor_size(&g->input, &g->images)), new_tensor(weight_count(g))};
 }
 
 static void free_tensors(const tensors *t)
@@ -120,8 +126,8 @@ static const char *run(const mio__conv_geometry *g, mio__conv_algorithm algorith
     return name;
 }
 
-/* Errors allowed, in units of the rounding error: of the whole in the L2 norm, and of an element, whose rounding errors add
-   up like a random walk over a sum of `length` products below 1. */
+/* Errors allowed, in units of the rounding error: of the whole in the L2 norm, and of an element, whose rounding errors
+   add up like a random walk over a sum of `length` products below 1. */
 typedef struct tolerance {
     double whole, element;
 } tolerance;
@@ -202,8 +208,8 @@ static void check_problem(const problem *p, size_t views, size_t count)
         const char *name = run(&g, (mio__conv_algorithm)algorithm, 2, &t, 0);
         const tolerance allowed = tolerance_of(name);
         char what[160];
-        snprintf(what, sizeof what, "%s %zu->%zu %zux%zu k%zu s%zu p%zu, %zu x %zu images", name, p->in, p->out, p->height,
-                 p->width, p->kernel, p->stride, p->padding, views, count);
+        snprintf(what, sizeof what, "%s %zu->%zu %zux%zu k%zu s%zu p%zu, %zu x %zu images", name, p->in, p->out,
+                 p->height, p->width, p->kernel, p->stride, p->padding, views, count);
         compare(what, t.y, expected.y, mio__tensor_size(&g.output, &g.images), taps * (double)p->in, &allowed);
         compare(what, t.dx, expected.dx, mio__tensor_size(&g.input, &g.images), taps * (double)p->out, &allowed);
         compare(what, t.dw, expected.dw, weight_count(&g), pixels, &allowed);
@@ -224,12 +230,12 @@ static void check_problem(const problem *p, size_t views, size_t count)
 
 /* Kernels, strides, paddings and shapes of every kind, few images. */
 static const problem shapes[] = {
-    {1, 4, 5, 7, 3, 1, 1},    {3, 16, 9, 6, 3, 1, 0},    {3, 17, 12, 11, 7, 2, 3}, {4, 8, 6, 6, 5, 1, 2},
-    {5, 3, 4, 4, 3, 2, 1},    {8, 33, 7, 5, 3, 3, 0},    {16, 16, 1, 1, 1, 1, 0},  {16, 24, 6, 5, 1, 1, 0},
-    {20, 40, 7, 7, 1, 2, 0},  {32, 48, 8, 6, 3, 2, 1},   {48, 96, 3, 3, 3, 1, 1},  {64, 64, 8, 8, 3, 1, 1},
-    {64, 32, 5, 9, 2, 2, 0},  {70, 130, 4, 6, 3, 1, 1},  {96, 16, 2, 2, 3, 1, 1},  {64, 128, 1, 1, 1, 1, 0},
-    {16, 16, 10, 3, 4, 3, 2}, {33, 65, 6, 6, 1, 1, 1},   {16, 32, 3, 4, 3, 1, 2},  {24, 24, 1, 5, 1, 3, 0},
-    {80, 10, 1, 1, 1, 1, 0},  {16, 16, 2, 3, 5, 1, 2},   {128, 64, 4, 4, 3, 2, 1}, {2, 2, 6, 6, 6, 1, 0},
+    {1, 4, 5, 7, 3, 1, 1},    {3, 16, 9, 6, 3, 1, 0},   {3, 17, 12, 11, 7, 2, 3}, {4, 8, 6, 6, 5, 1, 2},
+    {5, 3, 4, 4, 3, 2, 1},    {8, 33, 7, 5, 3, 3, 0},   {16, 16, 1, 1, 1, 1, 0},  {16, 24, 6, 5, 1, 1, 0},
+    {20, 40, 7, 7, 1, 2, 0},  {32, 48, 8, 6, 3, 2, 1},  {48, 96, 3, 3, 3, 1, 1},  {64, 64, 8, 8, 3, 1, 1},
+    {64, 32, 5, 9, 2, 2, 0},  {70, 130, 4, 6, 3, 1, 1}, {96, 16, 2, 2, 3, 1, 1},  {64, 128, 1, 1, 1, 1, 0},
+    {16, 16, 10, 3, 4, 3, 2}, {33, 65, 6, 6, 1, 1, 1},  {16, 32, 3, 4, 3, 1, 2},  {24, 24, 1, 5, 1, 3, 0},
+    {80, 10, 1, 1, 1, 1, 0},  {16, 16, 2, 3, 5, 1, 2},  {128, 64, 4, 4, 3, 2, 1}, {2, 2, 6, 6, 6, 1, 0},
 };
 
 START_TEST(every_shape)
@@ -240,9 +246,9 @@ END_TEST
 
 /* 3x3 stride 1, where Winograd works: paddings 0 to 2, and extents that leave parts of tiles. */
 static const problem winograd_shapes[] = {
-    {16, 16, 8, 8, 3, 1, 1},  {16, 32, 9, 10, 3, 1, 1}, {32, 16, 7, 13, 3, 1, 0},  {24, 40, 11, 6, 3, 1, 2},
-    {64, 64, 4, 4, 3, 1, 1},  {70, 48, 6, 8, 3, 1, 1},  {128, 64, 14, 14, 3, 1, 1}, {64, 130, 7, 7, 3, 1, 1},
-    {32, 32, 18, 5, 3, 1, 0}, {16, 64, 10, 12, 3, 1, 2}, {512, 256, 4, 4, 3, 1, 1}, {256, 512, 8, 8, 3, 1, 1},
+    {16, 16, 8, 8, 3, 1, 1},  {16, 32, 9, 10, 3, 1, 1},  {32, 16, 7, 13, 3, 1, 0},   {24, 40, 11, 6, 3, 1, 2},
+    {64, 64, 4, 4, 3, 1, 1},  {70, 48, 6, 8, 3, 1, 1},   {128, 64, 14, 14, 3, 1, 1}, {64, 130, 7, 7, 3, 1, 1},
+    {32, 32, 18, 5, 3, 1, 0}, {16, 64, 10, 12, 3, 1, 2}, {512, 256, 4, 4, 3, 1, 1},  {256, 512, 8, 8, 3, 1, 1},
 };
 
 START_TEST(every_tile)
@@ -257,8 +263,8 @@ static const size_t counts[] = {1, 2, 3, 5, 16, 17, 32, 33, 48};
 START_TEST(every_count)
 {
     static const problem problems[] = {
-        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1}, {16, 16, 7, 6, 3, 2, 1}, {32, 16, 4, 4, 1, 1, 0},
-        {32, 64, 1, 1, 1, 1, 0},
+        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1},  {16, 16, 7, 6, 3, 2, 1},
+        {32, 16, 4, 4, 1, 1, 0}, {32, 64, 1, 1, 1, 1, 0},
     };
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         for (size_t views = 1; views <= 2; views++)
@@ -385,8 +391,8 @@ static void time_once(contender *c, size_t workers, const tensors *t)
     }
 }
 
-/* Alternates between the algorithms, so that a noisy moment hits them alike, and keeps each one's best time. GF/s count the
-   definition's operations, padding taps included. */
+/* Alternates between the algorithms, so that a noisy moment hits them alike, and keeps each one's best time. GF/s count
+   the definition's operations, padding taps included. */
 static void bench_problem(mio_context *context, const problem *p, size_t views, size_t count, double budget)
 {
     const mio__conv_geometry g = geometry_of(p, views, count);
@@ -429,12 +435,14 @@ static void bench_problem(mio_context *context, const problem *p, size_t views, 
 static int bench(double budget, int only, size_t count, int threads)
 {
     static const problem layers[] = {
-        {64, 64, 32, 32, 3, 1, 1},   {128, 128, 16, 16, 3, 1, 1}, {256, 256, 8, 8, 3, 1, 1},  {512, 512, 4, 4, 3, 1, 1},
-        {16, 16, 32, 32, 3, 1, 1},   {32, 32, 16, 16, 3, 1, 1},   {64, 64, 8, 8, 3, 1, 1},    {128, 128, 4, 4, 3, 1, 1},
-        {64, 128, 32, 32, 3, 2, 1},  {128, 256, 16, 16, 3, 2, 1}, {256, 512, 8, 8, 3, 2, 1},  {64, 128, 32, 32, 1, 2, 0},
-        {128, 256, 16, 16, 1, 2, 0}, {256, 512, 8, 8, 1, 2, 0},   {64, 256, 32, 32, 1, 1, 0}, {512, 128, 16, 16, 1, 1, 0},
-        {3, 64, 32, 32, 3, 1, 1},    {3, 16, 32, 32, 3, 1, 1},    {1, 16, 28, 28, 3, 1, 1},   {3, 64, 96, 96, 7, 2, 3},
-        {512, 2048, 1, 1, 1, 1, 0},  {2048, 128, 1, 1, 1, 1, 0},
+        {64, 64, 32, 32, 3, 1, 1},   {128, 128, 16, 16, 3, 1, 1}, {256, 256, 8, 8, 3, 1, 1},
+        {512, 512, 4, 4, 3, 1, 1},   {16, 16, 32, 32, 3, 1, 1},   {32, 32, 16, 16, 3, 1, 1},
+        {64, 64, 8, 8, 3, 1, 1},     {128, 128, 4, 4, 3, 1, 1},   {64, 128, 32, 32, 3, 2, 1},
+        {128, 256, 16, 16, 3, 2, 1}, {256, 512, 8, 8, 3, 2, 1},   {64, 128, 32, 32, 1, 2, 0},
+        {128, 256, 16, 16, 1, 2, 0}, {256, 512, 8, 8, 1, 2, 0},   {64, 256, 32, 32, 1, 1, 0},
+        {512, 128, 16, 16, 1, 1, 0}, {3, 64, 32, 32, 3, 1, 1},    {3, 16, 32, 32, 3, 1, 1},
+        {1, 16, 28, 28, 3, 1, 1},    {3, 64, 96, 96, 7, 2, 3},    {512, 2048, 1, 1, 1, 1, 0},
+        {2048, 128, 1, 1, 1, 1, 0},
     };
     mio_context *context;
     if (mio_context_create(&context))

@@ -54,8 +54,8 @@ static void check_one(const mio__gemm *gemm, size_t count)
     fill(&o, gemm, count);
     mio__gemm_run(gemm, o.a, o.b, o.c, count);
     const double length = (double)(gemm->k * count);
-    const double bound = 4 * (sizeof(mio__real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON) * sqrt(length) *
-                         log2(length + 2);
+    const double bound =
+        4 * (sizeof(mio__real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON) * sqrt(length) * log2(length + 2);
     for (size_t j = 0; j < gemm->n; j++)
         for (size_t i = 0; i < gemm->ldc; i++) {
             const size_t at = j * gemm->ldc + i;
@@ -86,8 +86,8 @@ START_TEST(shapes)
     for (size_t i = 0; i < SIZES * SIZES * SIZES; i++) {
         const size_t m = sizes[i % SIZES], n = sizes[i / SIZES % SIZES], k = sizes[i / SIZES / SIZES];
         const size_t gap = i % 3;
-        const mio__gemm gemm = mio__gemm_make(m, n, k, (transpose_a ? k : m) + gap, (transpose_b ? n : k) + gap, m + gap,
-                                              transpose_a, transpose_b, accumulate);
+        const mio__gemm gemm = mio__gemm_make(m, n, k, (transpose_a ? k : m) + gap, (transpose_b ? n : k) + gap,
+                                              m + gap, transpose_a, transpose_b, accumulate);
         check_one(&gemm, counts[i % 3]);
     }
 }

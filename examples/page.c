@@ -21,7 +21,7 @@ static const char style[] =
     "svg { width: 100%; max-width: 640px; height: auto; display: block; } svg text { font: 12px system-ui, sans-serif; "
     "fill: #444; }\n"
     "svg text.title { font-size: 14px; font-weight: 600; fill: #222; }\n"
-    ".grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 1em; }\n"
+    ".grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 1em; }\n"
     ".legend { display: flex; flex-wrap: wrap; gap: 0.2em 1.2em; margin: 0.5em 0; }\n"
     ".legend i { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.4em; }\n"
     ".rows { overflow-x: auto; } .rows td { padding: 2px; border: 0; } .rows td.name { padding-right: 0.8em; }\n"

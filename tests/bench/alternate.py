@@ -1,6 +1,7 @@
 """Runs benchmark processes alternately: while one works, the others wait for a line of input."""
 import json
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -8,6 +9,13 @@ import time
 
 TICK = os.sysconf("SC_CLK_TCK")
 SETTLE = 0.05  # seconds for the last one's threads to stop spinning
+
+
+def busy_seconds():
+    """CPU time of the whole machine so far, idle and waiting for disks left out."""
+    with open("/proc/stat") as file:
+        fields = [int(text) for text in file.readline().split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / TICK
 
 
 class Failed(Exception):
@@ -79,6 +87,8 @@ class Contender:
 class Starter(Contender):
     """A command timed from its start to its first line of output, afresh at every call."""
 
+    used = 0
+
     def start(self):
         self.cases = ["start"]
         self.go("start", 1)  # files into the page cache
@@ -86,17 +96,19 @@ class Starter(Contender):
 
     def go(self, case, calls):
         for _ in range(calls):
-            begin = time.perf_counter()
+            before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             line = process.stdout.readline()
             elapsed = 1e3 * (time.perf_counter() - begin)
             error = process.communicate()[1]
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.used += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             if line.strip() != "embedded":
                 raise Failed((error.strip().splitlines() or ["no line 'embedded'"])[-1])
             self.times.setdefault(case, []).append(elapsed)
 
     def cpu_seconds(self):
-        return 0
+        return self.used
 
     def stop(self):
         pass
@@ -115,9 +127,10 @@ def attempt(contender, action, say):
 
 def alternate(contenders, rounds, calls, budget=None, say=print):
     """Every contender in turn, `calls` calls of each case, `rounds` times, or fewer once `budget` seconds are spent (at least
-    2). Returns the results and the CPU time that waiting processes took, as a share of the time they waited."""
+    2). Returns the results and {"waiting_cpu": CPUs that the waiting processes kept busy, "foreign_cpu": CPUs that anything
+    else on the machine kept busy meanwhile}."""
     live = [c for c in contenders if attempt(c, c.start, say)]
-    waited = worked = 0
+    waited = foreign = clock = 0
     for case in live[0].cases if live else []:
         begin = time.perf_counter()
         for turn in range(rounds):
@@ -126,13 +139,17 @@ def alternate(contenders, rounds, calls, budget=None, say=print):
             for contender in list(live):
                 time.sleep(SETTLE)
                 others = [c for c in live if c is not contender]
-                before, clock = sum(c.cpu_seconds() for c in others), time.perf_counter()
+                spent = [lambda: time.perf_counter(), busy_seconds, contender.cpu_seconds,
+                         lambda: sum(c.cpu_seconds() for c in others)]
+                before = [count() for count in spent]
                 if not attempt(contender, lambda: contender.go(case, calls), say):
                     live.remove(contender)
                     continue
-                worked += sum(c.cpu_seconds() for c in others) - before
-                waited += (time.perf_counter() - clock) * len(others)
+                elapsed, busy, own, waiting = (count() - was for count, was in zip(spent, before))
+                clock += elapsed
+                waited += waiting
+                foreign += busy - own - waiting
     for contender in live:
         contender.stop()
     results = [c.result(case) for c in live for case in c.cases if case in c.times]
-    return results, worked / waited if waited else 0
+    return results, {"waiting_cpu": waited / clock if clock else 0, "foreign_cpu": max(0, foreign) / clock if clock else 0}

@@ -245,8 +245,8 @@ def machine():
 
 def measure(job, quick):
     print("%s: %s" % (job.name, job.title), flush=True)
-    results, waiting = alternate(job.contenders, 2 if quick else job.rounds, 2 if quick and job.calls > 1 else job.calls,
-                                 5 if quick else 600 if job.name != "conv" else 20)
+    results, shares = alternate(job.contenders, 2 if quick else job.rounds, 2 if quick and job.calls > 1 else job.calls,
+                                 5 if quick else 300 if job.name != "conv" else 20)
     cases = collections.OrderedDict()
     for r in results:
         cases.setdefault(r["case"], []).append(r)
@@ -256,8 +256,9 @@ def measure(job, quick):
     for case in cases.values() if len(cases) == 1 else ():
         lines += detail(case)
         print("\n".join("  " + line for line in summary(case)))
-    print("  waiting processes took %.1f %% of a CPU" % (100 * waiting), flush=True)
-    return {"job": job.name, "title": job.title, "waiting_cpu": waiting, "results": results}, lines
+    note = "CPUs kept busy meanwhile: %(waiting_cpu).2f by the waiting processes, %(foreign_cpu).2f by others" % shares
+    print("  " + note, flush=True)
+    return {"job": job.name, "title": job.title, "results": results, **shares}, lines + ["", note + "."]
 
 
 def main():

@@ -74,6 +74,16 @@ typedef struct mio_parameter_info {
     const char *unit;          /**< "" where there is none */
 } mio_parameter_info;
 
+/** One weight or running statistic. The caller sets struct_size. The name lives as long as its object. */
+typedef struct mio_tensor_info {
+    size_t struct_size; /**< sizeof(mio_tensor_info) */
+    const char *name;   /**< an encoder's are torchvision's, e.g. "layer1.0.conv1.weight" */
+    size_t rank;        /**< how many entries of shape count; 0 for a scalar */
+    size_t shape[4];    /**< as PyTorch: convolution out, in, kernel, kernel; linear out, in */
+    size_t count;       /**< product of the shape */
+    int32_t trainable;  /**< 1 for weights, 0 for running statistics */
+} mio_tensor_info;
+
 #ifdef __cplusplus
 }
 #endif

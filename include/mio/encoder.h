@@ -120,16 +120,6 @@ MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, siz
 /** Draws all weights afresh, as torchvision initialises (convolutions: Kaiming normal, fan-out). */
 MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
 
-/** One weight or running statistic. The caller sets struct_size. The name lives as long as the encoder. */
-typedef struct mio_tensor_info {
-    size_t struct_size; /**< sizeof(mio_tensor_info) */
-    const char *name;   /**< torchvision's, e.g. "layer1.0.conv1.weight" */
-    size_t rank;        /**< how many entries of shape count; 0 for a scalar */
-    size_t shape[4];    /**< as PyTorch: convolution out, in, kernel, kernel; linear out, in */
-    size_t count;       /**< product of the shape */
-    int32_t trainable;  /**< 1 for weights, 0 for running statistics */
-} mio_tensor_info;
-
 /** Number of weights and running statistics. */
 MIO_API size_t mio_encoder_tensor_count(const mio_encoder *encoder);
 /** Describes the tensor at index. */

@@ -7,23 +7,12 @@
 
 /* In alphabetical order. */
 static const mio__loss_kind *const kinds[] = {
-    &mio__loss_dcl,           &mio__loss_dclw,    &mio__loss_hcl,    &mio__loss_mio,
-    &mio__loss_mio_decoupled, &mio__loss_nt_xent, &mio__loss_supcon,
+    &mio__loss_barlow_twins, &mio__loss_byol,    &mio__loss_cam,           &mio__loss_dcl,       &mio__loss_dclw,
+    &mio__loss_hcl,          &mio__loss_mio,     &mio__loss_mio_decoupled, &mio__loss_moco,      &mio__loss_nnclr,
+    &mio__loss_nt_xent,      &mio__loss_prototype, &mio__loss_schane,      &mio__loss_siglip,    &mio__loss_simsiam,
+    &mio__loss_sogclr,       &mio__loss_supcon,  &mio__loss_vicreg,
 };
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
-
-struct mio_loss {
-    mio__references references;
-    mio_context *context;
-    mio__settings settings;
-    const mio__loss_kind *kind;
-    mio__pairs pairs;
-    int computed;
-    size_t zero_rows;
-    double mean_positive, mean_negative;
-};
-
-MIO__DEFINE_SETTINGS_FUNCTIONS(loss)
 
 /* ---- life ---- */
 
@@ -37,12 +26,35 @@ static const mio__loss_kind *find_kind(const char *name)
     for (size_t i = 0; name && i < KIND_COUNT; i++)
         if (!strcmp(name, kinds[i]->name))
             return kinds[i];
-    char known[256] = "";
+    char known[512] = "";
     size_t used = 0;
     for (size_t i = 0; i < KIND_COUNT && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", kinds[i]->name);
     mio__fail(MIO_ERROR_ARGUMENT, "there is no loss '%s'; there are %s", name ? name : "NULL", known);
     return NULL;
+}
+
+static mio_status make(mio_context *context, const mio__loss_kind *kind, const char *own_name, mio_loss **loss)
+{
+    mio_loss *made = mio__alloc_zeroed(context, 1, sizeof *made);
+    if (!made)
+        return MIO_ERROR_MEMORY;
+    mio__references_init(&made->references);
+    made->context = mio_context_retain(context);
+    made->pairs.context = context;
+    made->pairs.keep_gradient = (kind->flags & MIO__LOSS_KEEP) != 0;
+    made->kind = kind;
+    if (own_name && !(made->own_name = mio__copy_text(context, own_name))) {
+        mio_loss_release(made);
+        return MIO_ERROR_MEMORY;
+    }
+    mio__settings_init(&made->settings, "loss", mio_loss_name(made), kind->parameters, kind->parameter_count);
+    const mio_status status = mio__loss_make_tensors(made, 0);
+    if (status)
+        mio_loss_release(made);
+    else
+        *loss = made;
+    return status;
 }
 
 mio_status mio_loss_create(mio_context *context, const char *name, mio_loss **loss)
@@ -54,14 +66,25 @@ mio_status mio_loss_create(mio_context *context, const char *name, mio_loss **lo
     const mio__loss_kind *kind = find_kind(name);
     if (!kind)
         return MIO_ERROR_ARGUMENT;
-    mio_loss *made = mio__alloc_zeroed(context, 1, sizeof *made);
-    if (!made)
-        return MIO_ERROR_MEMORY;
-    mio__references_init(&made->references);
-    made->context = mio_context_retain(context);
-    made->pairs.context = context;
-    made->kind = kind;
-    mio__settings_init(&made->settings, "loss", kind->name, kind->parameters, kind->parameter_count);
+    return make(context, kind, NULL, loss);
+}
+
+mio_status mio_loss_create_custom(mio_context *context, const char *name, const mio_loss_callback *callback,
+                                  mio_loss **loss)
+{
+    if (!context)
+        return mio__settings_null("context");
+    if (!name || !callback || !loss)
+        return mio__fail(MIO_ERROR_ARGUMENT, "a loss of the caller's needs a name, a callback and a place for itself; one "
+                                             "of them is NULL");
+    if (callback->struct_size < sizeof *callback || !callback->compute)
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': the callback's %s is not set", name,
+                         callback->compute ? "struct_size" : "compute");
+    mio_loss *made = NULL;
+    const mio_status status = make(context, &mio__loss_custom, name, &made);
+    if (status)
+        return status;
+    made->callback = *callback;
     *loss = made;
     return MIO_OK;
 }
@@ -79,47 +102,117 @@ void mio_loss_release(mio_loss *loss)
         return;
     mio_context *context = loss->context;
     mio__pairs_free(&loss->pairs);
+    mio__loss_free_given(loss);
+    mio__loss_free_tensors(loss);
+    mio__queue_free(loss);
+    mio__free(context, loss->log_moving);
+    mio__free(context, loss->extra);
+    mio__free(context, loss->own_name);
     mio__free(context, loss);
     mio_context_release(context);
 }
 
 const char *mio_loss_name(const mio_loss *loss)
 {
-    return loss ? loss->kind->name : NULL;
+    return !loss ? NULL : loss->own_name ? loss->own_name : loss->kind->name;
 }
 
 /* ---- computing ---- */
 
 static mio_status check_shape(const mio_loss *loss, size_t pairs, size_t dim)
 {
-    if (pairs < 2)
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s' has negative pairs and needs at least 2 pairs, not %zu",
-                         loss->kind->name, pairs);
+    const size_t least = loss->kind->flags & MIO__LOSS_ONE_PAIR ? 1 : 2;
+    if (pairs < least)
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s' needs at least %zu pair%s, not %zu", mio_loss_name(loss), least,
+                         least == 1 ? "" : "s", pairs);
     if (!dim)
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': dim is 0; rows need at least one value", loss->kind->name);
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': dim is 0; rows need at least one value", mio_loss_name(loss));
     return MIO_OK;
 }
 
-static mio_status compute(mio_loss *loss, const mio__batch *batch, double *value)
+/* Bytes of the kind's further work space. Errors: MIO_ERROR_ARGUMENT (beyond the address space). */
+static mio_status extra_bytes(const mio_loss *loss, const mio__pair_plan *plan, size_t *bytes)
+{
+    *bytes = 0;
+    if (!loss->kind->extra)
+        return MIO_OK;
+    *bytes = loss->kind->extra(loss, plan);
+    return *bytes ? MIO_OK
+                  : mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': %zu pairs of %zu values are beyond the address space",
+                              mio_loss_name(loss), plan->pairs, plan->dim);
+}
+
+static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepest)
+{
+    mio__pair_plan plan;
+    size_t bytes = 0;
+    mio_status status = mio__pair_plan_make(loss->context, batch->pairs, batch->dim, batch->element, steepest, &plan);
+    if (!status)
+        status = extra_bytes(loss, &plan, &bytes);
+    if (!status && bytes)
+        status = mio__reserve(loss->context, &loss->extra, &loss->extra_capacity, bytes);
+    if (!status)
+        status = mio__loss_check_given(loss, batch->pairs, batch->dim);
+    if (!status)
+        status = mio__loss_make_tensors(loss, batch->dim);
+    if (!status && loss->kind->flags & MIO__LOSS_QUEUE)
+        status = mio__queue_prepare(loss, batch->dim, batch->element);
+    return status;
+}
+
+mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *value)
 {
     if (!loss)
         return mio__settings_null("loss");
     if (!batch->z[0] || !batch->z[1])
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': %s is NULL", loss->kind->name, batch->z[0] ? "z2" : "z1");
-    mio_status status = check_shape(loss, batch->pairs, batch->dim);
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': %s is NULL", mio_loss_name(loss), batch->z[0] ? "z2" : "z1");
     const double *p = loss->settings.values;
+    double result = 0;
+    loss->advances = 0;
+    mio__loss_read_tensors(loss);
+    mio_status status = check_shape(loss, batch->pairs, batch->dim);
+    const double steepest = loss->kind->steepest(p);
     if (!status)
-        status = mio__pairs_begin(&loss->pairs, batch, loss->kind->steepest(p));
+        status = prepare(loss, batch, steepest);
+    if (!status)
+        status = mio__pairs_begin(&loss->pairs, batch, steepest);
+    if (!status && loss->kind->run)
+        status = loss->kind->run(loss, &result);
+    else if (!status)
+        result = loss->kind->compute(&loss->pairs, p);
     if (status)
         return status;
-    const double result = loss->kind->compute(&loss->pairs, p);
+    mio__loss_write_gradients(loss);
     if (value)
         *value = result;
     loss->computed = 1;
+    loss->advances = batch->gradient[0] || batch->gradient[1];
     loss->zero_rows = loss->pairs.zero_rows;
     loss->mean_positive = loss->pairs.mean_positive;
     loss->mean_negative = loss->pairs.mean_negative;
     return MIO_OK;
+}
+
+void mio__loss_advance(mio_loss *loss)
+{
+    if (loss->advances && loss->kind->advance)
+        loss->kind->advance(loss);
+    loss->advances = 0;
+}
+
+static mio_status compute(mio_loss *loss, const mio__batch *batch, double *value)
+{
+    const mio_status status = mio__loss_compute(loss, batch, value);
+    if (!status)
+        mio__loss_advance(loss);
+    return status;
+}
+
+void mio__loss_clear_gradient(const mio_loss *loss, size_t view)
+{
+    const mio__batch *batch = &loss->pairs.batch;
+    if (batch->gradient[view])
+        memset(batch->gradient[view], 0, batch->pairs * batch->dim * batch->element);
 }
 
 mio_status mio_loss_compute(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2, double *value,
@@ -143,7 +236,7 @@ static mio_status check_computed(const mio_loss *loss)
     return loss->computed
                ? MIO_OK
                : mio__fail(MIO_ERROR_STATE, "loss '%s' has computed no batch yet; call mio_loss_compute first",
-                           loss->kind->name);
+                           mio_loss_name(loss));
 }
 
 mio_status mio_loss_zero_rows(const mio_loss *loss, size_t *rows)
@@ -170,8 +263,11 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
     if (!status)
         status = mio__pair_plan_make(loss->context, pairs, dim, element_size,
                                      loss->kind->steepest(loss->settings.values), &plan);
+    size_t extra = 0;
     if (!status)
-        *bytes = plan.size;
+        status = extra_bytes(loss, &plan, &extra);
+    if (!status)
+        *bytes = plan.size + extra;
     return status;
 }
 
@@ -190,6 +286,12 @@ mio_status mio__loss_similarities(const mio_loss *loss, double *positive, double
 double mio__rate(double temperature)
 {
     return temperature < 1 / DBL_MAX ? DBL_MAX : 1 / temperature;
+}
+
+double mio__log_add(double a, double b)
+{
+    const double most = a > b ? a : b, least = a > b ? b : a;
+    return most == -INFINITY ? most : most + log1p(exp(least - most));
 }
 
 double mio__softplus(double x)

@@ -103,5 +103,6 @@ static double compute_decoupled(mio__pairs *pairs, const double *p)
     return value + mio__softplus(log_mean);
 }
 
-const mio__loss_kind mio__loss_mio = {"mio", mio_parameters, 4, steepest, compute_mio};
-const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled", decoupled_parameters, 3, steepest, compute_decoupled};
+const mio__loss_kind mio__loss_mio = {"mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio};
+const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled", decoupled_parameters, 3, .steepest = steepest,
+                                                .compute = compute_decoupled};

@@ -10,8 +10,7 @@ enum {
     CHUNK = 32,        /* pairs that one item of a pass over rows takes */
     BLOCKS = 16,       /* blocks aimed at: enough meetings a round for many workers */
     BLOCK_SLOTS = 256, /* most slots of a block: its rows and gradients stay in the cache */
-    ALIGNMENT = 64,
-    ROWS_OF_WORKER = 3
+    ALIGNMENT = 64
 };
 
 /* The largest tile that leaves several blocks and wastes little filling. */
@@ -53,7 +52,7 @@ static int work_bytes(mio__pair_plan *plan)
             fits && add_bytes(&total, slots, sizeof(mio__log_sum)) && add_bytes(&total, slots, sizeof(mio__row_weight));
     fits = fits && add_bytes(&total, plan->pairs, sizeof(double)) &&
            add_bytes(&total, chunk_count(plan->pairs), row_bytes) && add_bytes(&total, plan->blocks, sizeof(double)) &&
-           add_bytes(&total, plan->workers * ROWS_OF_WORKER, row_bytes) &&
+           add_bytes(&total, plan->workers * MIO__PAIR_ROWS, row_bytes) &&
            add_bytes(&total, plan->workers * 2, plan->edge * plan->edge * type);
     plan->size = total;
     return fits && total <= SIZE_MAX / 4;
@@ -107,7 +106,7 @@ static void carve(mio__pairs *pairs)
     pairs->similarity_of_pair = take(&at, plan->pairs * sizeof(double));
     pairs->chunk_sums = take(&at, chunk_count(plan->pairs) * row_bytes);
     pairs->block_values = take(&at, plan->blocks * sizeof(double));
-    pairs->rows = take(&at, plan->workers * ROWS_OF_WORKER * row_bytes);
+    pairs->rows = take(&at, plan->workers * MIO__PAIR_ROWS * row_bytes);
     pairs->tile_space = take(&at, plan->workers * 2 * plan->edge * plan->edge * type);
 }
 
@@ -143,12 +142,12 @@ size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b)
 
 int mio__pairs_wants_gradient(const mio__pairs *pairs)
 {
-    return pairs->batch.gradient[0] || pairs->batch.gradient[1];
+    return pairs->keep_gradient || pairs->batch.gradient[0] || pairs->batch.gradient[1];
 }
 
 /* ---- passes over rows ---- */
 
-static void read_row(const mio__pairs *pairs, size_t view, size_t b, double *row)
+void mio__pairs_read(const mio__pairs *pairs, size_t view, size_t b, double *row)
 {
     const mio__pair_plan *plan = &pairs->plan;
     const size_t from = b * plan->dim;
@@ -159,16 +158,16 @@ static void read_row(const mio__pairs *pairs, size_t view, size_t b, double *row
 }
 
 /* The unit vector of a row whose scale and inverse are known. */
-static void read_unit(const mio__pairs *pairs, size_t view, size_t b, double *row)
+void mio__pairs_unit(const mio__pairs *pairs, size_t view, size_t b, double *row)
 {
     const size_t slot = mio__pairs_slot(pairs, view, b);
-    read_row(pairs, view, b, row);
+    mio__pairs_read(pairs, view, b, row);
     pairs->kernels->scale(pairs->plan.width, pairs->scale[slot], pairs->inverse[slot], row);
 }
 
-static double *worker_row(const mio__pairs *pairs, size_t worker, size_t index)
+double *mio__pairs_worker_row(const mio__pairs *pairs, size_t worker, size_t index)
 {
-    return pairs->rows + (worker * ROWS_OF_WORKER + index) * pairs->plan.width;
+    return pairs->rows + (worker * MIO__PAIR_ROWS + index) * pairs->plan.width;
 }
 
 static void store_row(const mio__pairs *pairs, size_t slot, const double *row)
@@ -200,7 +199,7 @@ static double scale_of(const mio__pairs *pairs, const double *row)
 static void normalize_row(mio__pairs *pairs, size_t view, size_t b, double *row)
 {
     const size_t slot = mio__pairs_slot(pairs, view, b), width = pairs->plan.width;
-    read_row(pairs, view, b, row);
+    mio__pairs_read(pairs, view, b, row);
     double scale = scale_of(pairs, row), inverse = 0;
     if (scale != 1)
         pairs->kernels->scale(width, scale, 1, row);
@@ -227,7 +226,7 @@ static void normalize_chunk(void *argument, size_t chunk, size_t worker)
 {
     mio__pairs *pairs = argument;
     const size_t width = pairs->plan.width;
-    double *first = worker_row(pairs, worker, 0), *second = worker_row(pairs, worker, 1);
+    double *first = mio__pairs_worker_row(pairs, worker, 0), *second = mio__pairs_worker_row(pairs, worker, 1);
     double *sum = pairs->chunk_sums + chunk * width;
     memset(sum, 0, width * sizeof *sum);
     for (size_t b = chunk * CHUNK; b < chunk_end(pairs, chunk); b++) {
@@ -242,7 +241,7 @@ static void normalize_chunk(void *argument, size_t chunk, size_t worker)
 /* Zero rows for the slots that stand for no row. */
 static void fill_up(mio__pairs *pairs)
 {
-    double *row = worker_row(pairs, 0, 0);
+    double *row = mio__pairs_worker_row(pairs, 0, 0);
     memset(row, 0, pairs->plan.width * sizeof *row);
     for (size_t b = pairs->plan.pairs; b < pairs->plan.slots_per_view; b++)
         for (size_t view = 0; view < 2; view++) {
@@ -262,8 +261,8 @@ static mio_status judge_rows(mio__pairs *pairs)
             zero_rows += scale == 0;
             if (!isnan(scale))
                 continue;
-            double *row = worker_row(pairs, 0, 0);
-            read_row(pairs, view, b, row);
+            double *row = mio__pairs_worker_row(pairs, 0, 0);
+            mio__pairs_read(pairs, view, b, row);
             size_t column = 0;
             while (isfinite(row[column]))
                 column++;
@@ -278,7 +277,7 @@ static mio_status judge_rows(mio__pairs *pairs)
 static void find_means(mio__pairs *pairs)
 {
     const size_t count = pairs->plan.pairs, width = pairs->plan.width;
-    double *sum = worker_row(pairs, 0, 0), positive = 0;
+    double *sum = mio__pairs_worker_row(pairs, 0, 0), positive = 0;
     memset(sum, 0, width * sizeof *sum);
     for (size_t chunk = 0; chunk < chunk_count(count); chunk++)
         pairs->kernels->add(width, pairs->chunk_sums + chunk * width, sum);
@@ -286,7 +285,7 @@ static void find_means(mio__pairs *pairs)
         positive += pairs->similarity_of_pair[b];
     const double all = pairs->kernels->dot(width, sum, sum), itself = 2 * (double)count - (double)pairs->zero_rows;
     pairs->mean_positive = positive / (double)count;
-    pairs->mean_negative = (all - itself - 2 * positive) / (2 * (double)count * (2 * (double)count - 2));
+    pairs->mean_negative = (all - itself - 2 * positive) / fmax(2 * (double)count * (2 * (double)count - 2), 1);
 }
 
 mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest)
@@ -298,6 +297,7 @@ mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double s
     if (status)
         return status;
     pairs->batch = *batch;
+    pairs->choice = MIO__PAIR_ALL;
     fill_up(pairs);
     mio__parallel(pairs->context, plan.workers, chunk_count(plan.pairs), normalize_chunk, pairs);
     status = judge_rows(pairs);
@@ -307,6 +307,65 @@ mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double s
     if (mio__pairs_wants_gradient(pairs))
         memset(pairs->gradient, 0, 2 * plan.slots_per_view * plan.width * (plan.wide ? sizeof(double) : sizeof(float)));
     return MIO_OK;
+}
+
+size_t mio__pairs_type(const mio__pairs *pairs)
+{
+    return pairs->plan.wide ? sizeof(double) : sizeof(float);
+}
+
+void mio__pairs_chunk(const mio__pairs *pairs, size_t chunk, size_t *start, size_t *end)
+{
+    *start = chunk * CHUNK;
+    *end = chunk_end(pairs, chunk);
+}
+
+void mio__pairs_by_chunk(const mio__pairs *pairs, mio__work work, void *argument)
+{
+    mio__parallel(pairs->context, pairs->plan.workers, chunk_count(pairs->plan.pairs), work, argument);
+}
+
+void mio__pairs_add(const mio__pairs *pairs, size_t view, size_t b, double weight, const double *vector)
+{
+    const size_t width = pairs->plan.width, at = mio__pairs_slot(pairs, view, b) * width;
+    for (size_t k = 0; k < width; k++)
+        if (pairs->plan.wide)
+            ((double *)pairs->gradient)[at + k] += weight * vector[k];
+        else
+            ((float *)pairs->gradient)[at + k] += (float)(weight * vector[k]);
+}
+
+typedef struct dots {
+    const mio__pairs *pairs;
+    size_t views;
+} dots;
+
+static void dot_chunk(void *argument, size_t chunk, size_t worker)
+{
+    const dots *work = argument;
+    const mio__pairs *pairs = work->pairs;
+    const size_t width = pairs->plan.width;
+    double *unit = mio__pairs_worker_row(pairs, worker, 0), *row = mio__pairs_worker_row(pairs, worker, 1), sum = 0;
+    for (size_t b = chunk * CHUNK; b < chunk_end(pairs, chunk); b++)
+        for (size_t view = 0; view < work->views; view++) {
+            const size_t at = mio__pairs_slot(pairs, view, b) * width;
+            mio__pairs_unit(pairs, view, b, unit);
+            if (pairs->plan.wide)
+                pairs->kernels->combine_wide(width, 1, (double *)pairs->gradient + at, 0, unit, row);
+            else
+                pairs->kernels->combine_narrow(width, 1, (float *)pairs->gradient + at, 0, unit, row);
+            sum += pairs->kernels->dot(width, row, unit);
+        }
+    pairs->chunk_sums[chunk * width] = sum;
+}
+
+double mio__pairs_dot_gradient(const mio__pairs *pairs, size_t views)
+{
+    double sum = 0;
+    mio__pairs_by_chunk(pairs, dot_chunk, &(dots){pairs, views});
+    for (size_t chunk = 0; chunk < chunk_count(pairs->plan.pairs); chunk++)
+        sum += pairs->chunk_sums[chunk * pairs->plan.width];
+    return sum;
 }
 
 double mio__pairs_mean_square(const mio__pairs *pairs)
@@ -327,7 +386,7 @@ struct pass {
     mio__pairs *pairs;
     /* What is done with one tile of similarities; returns what it adds to the value over ordered pairs. */
     double (*visit)(const pass *self, size_t left, size_t right, void *s, void *weight);
-    size_t terms, round;
+    size_t first, terms, round;
     const double *rates;
     mio__log_sum *log_sums;
 };
@@ -400,6 +459,21 @@ static size_t real_rows(const mio__pairs *pairs, size_t tile)
     return left < pairs->plan.edge ? left : pairs->plan.edge;
 }
 
+static uint32_t class_of(const mio__pairs *pairs, size_t tile, size_t row)
+{
+    return pairs->class_of[tile * pairs->plan.edge % pairs->plan.slots_per_view + row];
+}
+
+static void exclude_classes(const mio__pairs *pairs, size_t left, size_t right, void *s)
+{
+    const size_t columns = real_rows(pairs, left), rows = real_rows(pairs, right);
+    const int unwanted = pairs->choice == MIO__PAIR_OTHER_CLASS;
+    for (size_t j = 0; j < rows; j++)
+        for (size_t i = 0; i < columns; i++)
+            if ((class_of(pairs, left, i) == class_of(pairs, right, j)) == unwanted)
+                exclude(pairs, s, j, i);
+}
+
 /* Takes out pairs of a row with itself, positive pairs and filling. */
 static void exclude_all(const mio__pairs *pairs, size_t left, size_t right, void *s)
 {
@@ -407,6 +481,8 @@ static void exclude_all(const mio__pairs *pairs, size_t left, size_t right, void
     if (left == right || right == left + pairs->plan.tiles / 2)
         for (size_t i = 0; i < edge; i++)
             exclude(pairs, s, i, i);
+    if (pairs->choice != MIO__PAIR_ALL)
+        exclude_classes(pairs, left, right, s);
     if (columns == edge && rows == edge)
         return;
     for (size_t j = 0; j < edge; j++)
@@ -465,7 +541,7 @@ static void pull_both(const mio__pairs *pairs, size_t left, size_t right, const 
 
 static double visit_softplus(const pass *self, size_t left, size_t right, void *s, void *weight)
 {
-    const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], s, weight);
+    const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], 0, s, weight);
     pull_both(self->pairs, left, right, weight);
     return left == right ? value : 2 * value;
 }
@@ -501,8 +577,8 @@ static double visit_weights(const pass *self, size_t left, size_t right, void *s
     mio__pairs *pairs = self->pairs;
     const size_t edge = pairs->plan.edge;
     for (size_t t = 0; t < self->terms; t++)
-        tile_loops(pairs)->weights(edge, self->rates[t], s, pairs->weights[t] + left * edge,
-                                   pairs->weights[t] + right * edge, t > 0, weight);
+        tile_loops(pairs)->weights(edge, self->rates[t], s, pairs->weights[self->first + t] + left * edge,
+                                   pairs->weights[self->first + t] + right * edge, t > 0, weight);
     pull_both(pairs, left, right, weight);
     return 0;
 }
@@ -518,11 +594,16 @@ static void settle_weights(mio__pairs *pairs, mio__row_weight *weights)
     }
 }
 
+void mio__pairs_pull_from(mio__pairs *pairs, size_t first, size_t terms, const double rates[])
+{
+    for (size_t t = first; t < first + terms; t++)
+        settle_weights(pairs, pairs->weights[t]);
+    run_pass(&(pass){.pairs = pairs, .visit = visit_weights, .first = first, .terms = terms, .rates = rates});
+}
+
 void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[])
 {
-    for (size_t t = 0; t < terms; t++)
-        settle_weights(pairs, pairs->weights[t]);
-    run_pass(&(pass){.pairs = pairs, .visit = visit_weights, .terms = terms, .rates = rates});
+    mio__pairs_pull_from(pairs, 0, terms, rates);
 }
 
 /* ---- the way back through the normalisation ---- */
@@ -556,11 +637,11 @@ static void finish_chunk(void *argument, size_t chunk, size_t worker)
 {
     const finish *work = argument;
     const mio__pairs *pairs = work->pairs;
-    double *first = worker_row(pairs, worker, 0), *second = worker_row(pairs, worker, 1);
-    double *row = worker_row(pairs, worker, 2);
+    double *first = mio__pairs_worker_row(pairs, worker, 0), *second = mio__pairs_worker_row(pairs, worker, 1);
+    double *row = mio__pairs_worker_row(pairs, worker, 2);
     for (size_t b = chunk * CHUNK; b < chunk_end(pairs, chunk); b++) {
-        read_unit(pairs, 0, b, first);
-        read_unit(pairs, 1, b, second);
+        mio__pairs_unit(pairs, 0, b, first);
+        mio__pairs_unit(pairs, 1, b, second);
         if (pairs->batch.gradient[0])
             write_row(work, 0, b, first, second, row);
         if (pairs->batch.gradient[1])
@@ -570,7 +651,7 @@ static void finish_chunk(void *argument, size_t chunk, size_t worker)
 
 void mio__pairs_finish(mio__pairs *pairs, double factor, const double *weights_of_pair)
 {
-    if (!mio__pairs_wants_gradient(pairs))
+    if (!pairs->batch.gradient[0] && !pairs->batch.gradient[1])
         return;
     finish work = {pairs, factor, weights_of_pair};
     mio__parallel(pairs->context, pairs->plan.workers, chunk_count(pairs->plan.pairs), finish_chunk, &work);

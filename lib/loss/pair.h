@@ -34,8 +34,11 @@ typedef struct mio__pair_plan {
     size_t size;                 /* bytes of work space */
 } mio__pair_plan;
 
-/** Two exponents are the most that any loss has in one row. */
-enum { MIO__PAIR_TERMS = 2 };
+/** Three exponents are the most that any loss has in one row. */
+enum { MIO__PAIR_TERMS = 3, MIO__PAIR_ROWS = 3 };
+
+/** Which of the negatives a pass takes, where images have classes. */
+typedef enum mio__pair_choice { MIO__PAIR_ALL, MIO__PAIR_SAME_CLASS, MIO__PAIR_OTHER_CLASS } mio__pair_choice;
 
 typedef struct mio__pairs {
     mio_context *context;
@@ -45,6 +48,9 @@ typedef struct mio__pairs {
     const mio__pair_kernels *kernels;
     mio__gemm similarity, pull, pull_transposed;
     mio__batch batch;
+    int keep_gradient;        /* 1: the passes add to the gradient also where the batch asks for none */
+    const uint32_t *class_of; /* per pair; NULL without classes */
+    mio__pair_choice choice;  /* of the next passes; ALL at first */
 
     void *unit, *transposed, *gradient;      /* slots x width; tiles of width x edge; slots x width: float or double */
     double *scale, *inverse;                 /* per slot: unit = z x scale x inverse; both 0 for a zero row */
@@ -53,7 +59,7 @@ typedef struct mio__pairs {
     mio__row_weight *weights[MIO__PAIR_TERMS]; /* per slot */
     double *chunk_sums;                        /* sums of unit vectors by chunks of pairs */
     double *block_values;
-    double *rows;     /* per worker: three rows in double */
+    double *rows;     /* per worker: MIO__PAIR_ROWS rows in double */
     void *tile_space; /* per worker: two tiles */
 
     size_t zero_rows;
@@ -73,6 +79,23 @@ void mio__pairs_free(mio__pairs *pairs);
 /** Slot of row b of a view. */
 size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b);
 
+/** Bytes of an element of unit, transposed and gradient: 4 or 8. */
+size_t mio__pairs_type(const mio__pairs *pairs);
+/** One of a worker's MIO__PAIR_ROWS rows; mio__pairs_finish and mio__pairs_begin use all of them. */
+double *mio__pairs_worker_row(const mio__pairs *pairs, size_t worker, size_t index);
+/** A row as it was given, width values. */
+void mio__pairs_read(const mio__pairs *pairs, size_t view, size_t b, double *row);
+/** The unit vector of a row, width values. */
+void mio__pairs_unit(const mio__pairs *pairs, size_t view, size_t b, double *row);
+/** Adds weight x vector (width values) to the gradient of a row. */
+void mio__pairs_add(const mio__pairs *pairs, size_t view, size_t b, double weight, const double *vector);
+/** The sum over the rows of the first `views` views of unit . gradient: the weights that the passes gave to the cosines
+    so far, times the cosines. */
+double mio__pairs_dot_gradient(const mio__pairs *pairs, size_t views);
+/** Calls work for chunks of pairs in parallel: item, and mio__pairs_chunk for what it spans. */
+void mio__pairs_by_chunk(const mio__pairs *pairs, mio__work work, void *argument);
+void mio__pairs_chunk(const mio__pairs *pairs, size_t chunk, size_t *start, size_t *end);
+
 /**
  * Sum of log(1 + exp(rate s)) over all ordered negative pairs. Adds to the gradient of each slot i the sum over its
  * negatives j of sigmoid(rate s_ij) unit_j.
@@ -88,6 +111,8 @@ double mio__log_sum_value(const mio__log_sum *sum, double rate);
  * with factor and shift from weights[term][slot], which the caller filled for the slots of real rows.
  */
 void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[]);
+/** The same with the terms first .. first + terms - 1; rates[0] belongs to the first. */
+void mio__pairs_pull_from(mio__pairs *pairs, size_t first, size_t terms, const double rates[]);
 /**
  * Writes the batch's gradients: for the slot i with positive p, unit-space gradient factor x (what the passes added)
  * + weights_of_pair[b] unit_p, through the normalisation. weights_of_pair: one number a pair.
@@ -95,7 +120,7 @@ void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[]);
 void mio__pairs_finish(mio__pairs *pairs, double factor, const double *weights_of_pair);
 /** Mean over pairs of the squared distance of their unit vectors divided by dim, zero rows as they are. */
 double mio__pairs_mean_square(const mio__pairs *pairs);
-/** 1 if any gradient is asked for: otherwise the passes that only add to it need not run. */
+/** 1 if a gradient is asked for or kept: otherwise the passes that only add to it need not run. */
 int mio__pairs_wants_gradient(const mio__pairs *pairs);
 
 #endif

@@ -160,17 +160,17 @@ static double sum_of_logs(size_t count, const float *numbers)
 
 /* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); every 1 + exp(-|x|) is at most 2, so that a lane multiplies up to
    64 of them before it takes one logarithm. */
-static double narrow_softplus(size_t edge, double rate, const void *similarities, void *weights)
+static double narrow_softplus(size_t edge, double rate, double bias, const void *similarities, void *weights)
 {
     enum { WIDTH = 64 };
     const float *s = similarities;
     float *weight = weights, product[WIDTH], positive[WIDTH] = {0};
-    const float r = (float)rate;
+    const float r = (float)rate, shift = (float)bias;
     for (size_t i = 0; i < WIDTH; i++)
         product[i] = 1;
     for (size_t p = 0; p < edge * edge; p += WIDTH)
         for (size_t i = 0; i < WIDTH; i++) {
-            const float x = r * s[p + i], e = exponential(x > 0 ? -x : x), sum = 1 + e;
+            const float x = r * s[p + i] + shift, e = exponential(x > 0 ? -x : x), sum = 1 + e;
             product[i] *= sum;
             positive[i] += x > 0 ? x : 0;
             weight[p + i] = (x > 0 ? 1 : e) / sum;
@@ -224,14 +224,14 @@ static void narrow_weights(size_t edge, double rate, const void *similarities, c
 
 /* ---- wide tiles: the C library's functions, any rate ---- */
 
-static double wide_softplus(size_t edge, double rate, const void *similarities, void *weights)
+static double wide_softplus(size_t edge, double rate, double bias, const void *similarities, void *weights)
 {
     const double *s = similarities;
     double *weight = weights, total = 0;
     for (size_t j = 0; j < edge; j++) {
         double row = 0;
         for (size_t i = 0; i < edge; i++) {
-            const double x = rate * s[j * edge + i], e = exp(-fabs(x));
+            const double x = rate * s[j * edge + i] + bias, e = exp(-fabs(x));
             row += (x > 0 ? x : 0) + log1p(e);
             weight[j * edge + i] = (x > 0 ? 1 : e) / (1 + e);
         }

@@ -26,8 +26,8 @@ typedef struct mio__row_weight {
  * rate.
  */
 typedef struct mio__tile_loops {
-    /** weight = sigmoid(rate s); returns the sum of log(1 + exp(rate s)). weight may be s. */
-    double (*softplus)(size_t edge, double rate, const void *s, void *weight);
+    /** weight = sigmoid(x), x = rate s + bias; returns the sum of log(1 + exp(x)). weight may be s. */
+    double (*softplus)(size_t edge, double rate, double bias, const void *s, void *weight);
     /** Adds exp(rate s) to the sums of columns and rows; rows may be NULL. */
     void (*sums)(size_t edge, double rate, const void *s, mio__log_sum *columns, mio__log_sum *rows);
     /** weight (+)= what the column and the row give to each pair. */

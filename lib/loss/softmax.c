@@ -1,7 +1,6 @@
 /* Losses in which each row picks its positive among its negatives by a softmax. With x = s+ / t for the row's positive,
    L = log of the sum of exp(s / t) over its negatives, and means over all N = 2B rows:
        nt_xent  -x + log(exp(x) + exp(L))                          (Chen et al. 2020)
-       supcon   nt_xent scaled by temperature / base_temperature: what SupCon is without labels (Khosla et al. 2020)
        dcl      -x + L                                             (Yeh et al. 2022)
        dclw     -w x + L,  w = 2 - B softmax over the batch of s+ / sigma, a constant to the gradient
        hcl      log(1 + Q exp(-x)), Q = max((R - prior n exp(x)) / (1 - prior), n exp(-1 / t)),
@@ -34,7 +33,7 @@ static void pull(mio__pairs *pairs, size_t terms, const double rates[])
     mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
 }
 
-/* ---- nt_xent, supcon ---- */
+/* ---- nt_xent ---- */
 
 enum { TEMPERATURE, SECOND, THIRD };
 
@@ -42,13 +41,9 @@ static const mio__parameter nt_xent_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
 };
 
-static const mio__parameter supcon_parameters[] = {
-    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.07, "temperature of the softmax over similarities"),
-    [SECOND] = MIO__TEMPERATURE("base_temperature", 0.07, "the loss is scaled by temperature / base_temperature"),
-};
-
-static double scaled_nt_xent(mio__pairs *pairs, double rate, double weight)
+static double compute_nt_xent(mio__pairs *pairs, const double *p)
 {
+    const double rate = mio__rate(p[TEMPERATURE]), weight = 0.5 / (double)pairs->plan.pairs;
     mio__pairs_log_sums(pairs, 0, rate);
     double value = 0;
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
@@ -64,17 +59,6 @@ static double scaled_nt_xent(mio__pairs *pairs, double rate, double weight)
     }
     pull(pairs, 1, &rate);
     return weight * value;
-}
-
-static double compute_nt_xent(mio__pairs *pairs, const double *p)
-{
-    return scaled_nt_xent(pairs, mio__rate(p[TEMPERATURE]), 0.5 / (double)pairs->plan.pairs);
-}
-
-static double compute_supcon(mio__pairs *pairs, const double *p)
-{
-    return scaled_nt_xent(pairs, mio__rate(p[TEMPERATURE]),
-                          0.5 * p[TEMPERATURE] / p[SECOND] / (double)pairs->plan.pairs);
 }
 
 /* ---- dcl, dclw ---- */
@@ -179,8 +163,7 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
     return value;
 }
 
-const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, steepest, compute_nt_xent};
-const mio__loss_kind mio__loss_supcon = {"supcon", supcon_parameters, 2, steepest, compute_supcon};
-const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, steepest, compute_dcl};
-const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, steepest, compute_dclw};
-const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, steepest_hcl, compute_hcl};
+const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, .steepest = steepest, .compute = compute_nt_xent};
+const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl};
+const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, .steepest = steepest, .compute = compute_dclw};
+const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl};

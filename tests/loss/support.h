@@ -27,6 +27,32 @@ static inline mio_loss *support_loss(mio_context *context, const char *name, con
     return loss;
 }
 
+/* Gives a loss what it needs beside the rows: labels, indices, a short queue. */
+static inline mio_status support_give(mio_loss *loss, size_t pairs, size_t dim)
+{
+    static int32_t labels[4096];
+    static size_t indices[4096];
+    static float queue[40 * 256];
+    const char *name = mio_loss_name(loss);
+    for (size_t b = 0; b < pairs && b < 4096; b++) {
+        labels[b] = (int32_t)(b * b % 5 % 3);
+        indices[b] = (b * 7 + 3) % pairs;
+    }
+    for (size_t i = 0; i < sizeof queue / sizeof *queue; i++)
+        queue[i] = (float)sin((double)(i + i * i % 97));
+    if (!strcmp(name, "schane") || !strcmp(name, "cam") || !strcmp(name, "prototype"))
+        return mio_loss_set_batch(loss, pairs, labels, NULL);
+    if (!strcmp(name, "sogclr"))
+        return mio_loss_set_batch(loss, pairs, NULL, indices);
+    return !strcmp(name, "moco") || !strcmp(name, "nnclr") ? mio_loss_set_queue(loss, 40, dim, queue) : MIO_OK;
+}
+
+/* Whether a compute changes what the next one finds. */
+static inline int support_moves(const char *name)
+{
+    return !strcmp(name, "sogclr") || !strcmp(name, "moco") || !strcmp(name, "nnclr");
+}
+
 static inline mio_context *support_context(double threads)
 {
     mio_context *context = NULL;

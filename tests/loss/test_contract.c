@@ -3,7 +3,9 @@
 #include "support/allocator.h"
 
 enum { PAIRS = 50, DIM = 9, HALF = PAIRS * DIM, COUNT = 2 * HALF };
-static const char *const names[] = {"dcl", "dclw", "hcl", "mio", "mio_decoupled", "nt_xent", "supcon"};
+static const char *const names[] = {"barlow_twins", "byol",   "cam",     "dcl",       "dclw",   "hcl",
+                                    "mio",          "mio_decoupled", "moco", "nnclr", "nt_xent", "prototype",
+                                    "schane",       "siglip", "simsiam", "sogclr",    "supcon", "vicreg"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static float z[COUNT], grad[COUNT];
@@ -15,12 +17,34 @@ static void fill(void)
     support_narrow(COUNT, wide, z);
 }
 
+static mio_loss *make(mio_context *context, const char *name)
+{
+    mio_loss *loss = support_loss(context, name, NULL);
+    ASSERT_OK(support_give(loss, PAIRS, DIM));
+    return loss;
+}
+
+/* The loss as it was before its first batch. */
+static void renew(mio_loss **loss, size_t pairs, size_t dim, mio_context *context)
+{
+    if (!support_moves(mio_loss_name(*loss)))
+        return;
+    mio_loss *fresh = support_loss(context, mio_loss_name(*loss), NULL);
+    ASSERT_OK(support_give(fresh, pairs, dim));
+    mio_loss_release(*loss);
+    *loss = fresh;
+}
+
 START_TEST(test_parameters)
 {
     static const struct {
         const char *loss, *parameter;
         double initial;
     } table[] = {
+        {"barlow_twins", "off_diagonal_weight", 0.005},
+        {"cam", "anchor_margin", 1},
+        {"cam", "norm_margin", 1},
+        {"cam", "classes", 10},
         {"dcl", "temperature", 0.1},
         {"dclw", "temperature", 0.1},
         {"dclw", "sigma", 0.5},
@@ -34,9 +58,23 @@ START_TEST(test_parameters)
         {"mio_decoupled", "positive_temperature", 0.5},
         {"mio_decoupled", "negative_temperature", 0.5},
         {"mio_decoupled", "l2_weight", 0},
+        {"moco", "temperature", 0.07},
+        {"moco", "queue_size", 65536},
+        {"nnclr", "temperature", 0.1},
+        {"nnclr", "queue_size", 65536},
         {"nt_xent", "temperature", 0.5},
+        {"prototype", "temperature", 0.1},
+        {"prototype", "classes", 10},
+        {"schane", "temperature", 0.5},
+        {"siglip", "log_scale", 2.302585092994045684},
+        {"siglip", "bias", -10},
+        {"sogclr", "temperature", 0.1},
+        {"sogclr", "gamma", 0.9},
         {"supcon", "temperature", 0.07},
         {"supcon", "base_temperature", 0.07},
+        {"vicreg", "invariance_weight", 25},
+        {"vicreg", "variance_weight", 25},
+        {"vicreg", "covariance_weight", 1},
     };
     enum { ROWS = sizeof table / sizeof *table };
     mio_context *context = support_context(1);
@@ -115,15 +153,20 @@ static void expect_refusal(mio_loss *loss, size_t pairs, size_t dim, const float
 START_TEST(test_refusals)
 {
     mio_context *context = support_context(2);
-    mio_loss *loss = support_loss(context, names[_i], NULL);
+    mio_loss *loss = make(context, names[_i]);
     size_t rows = 5;
     fill();
     ck_assert_int_eq(mio_loss_zero_rows(loss, &rows), MIO_ERROR_STATE);
     expect_refusal(NULL, PAIRS, DIM, z, z + HALF, "NULL");
     expect_refusal(loss, PAIRS, DIM, NULL, z, "z1");
     expect_refusal(loss, PAIRS, DIM, z, NULL, "z2");
-    expect_refusal(loss, 0, DIM, z, z + HALF, "at least 2 pairs");
-    expect_refusal(loss, 1, DIM, z, z + HALF, "at least 2 pairs");
+    static const char *const lone[] = {"byol", "cam", "moco", "prototype", "simsiam"};
+    int one_is_enough = 0;
+    for (size_t i = 0; i < sizeof lone / sizeof *lone; i++)
+        one_is_enough |= !strcmp(lone[i], names[_i]);
+    expect_refusal(loss, 0, DIM, z, z + HALF, one_is_enough ? "at least 1 pair," : "at least 2 pairs");
+    if (!one_is_enough)
+        expect_refusal(loss, 1, DIM, z, z + HALF, "at least 2 pairs");
     expect_refusal(loss, PAIRS, 0, z, z + HALF, "dim");
     expect_refusal(loss, SIZE_MAX / 8, DIM, z, z + HALF, "address space");
     expect_refusal(loss, SIZE_MAX, SIZE_MAX, z, z + HALF, "address space");
@@ -149,14 +192,16 @@ END_TEST
 START_TEST(test_optional_outputs)
 {
     mio_context *context = support_context(2);
-    mio_loss *loss = support_loss(context, names[_i], NULL);
+    mio_loss *loss = make(context, names[_i]);
     static float alone[COUNT];
     double value, again;
     fill();
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF));
+    renew(&loss, PAIRS, DIM, context);
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &again, NULL, NULL));
     ck_assert(again == value);
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, alone, NULL));
+    renew(&loss, PAIRS, DIM, context);
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, NULL, alone + HALF));
     ck_assert_mem_eq(alone, grad, sizeof grad);
     mio_loss_release(loss);
@@ -168,19 +213,21 @@ END_TEST
 START_TEST(test_aliases_and_alignment)
 {
     mio_context *context = support_context(2);
-    mio_loss *loss = support_loss(context, names[_i], NULL);
+    mio_loss *loss = make(context, names[_i]);
     static char space[2][COUNT * sizeof(float) + 64];
     double value, again;
     fill();
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z, &value, grad, grad + HALF));
     memcpy(z + HALF, z, HALF * sizeof *z);
     static float apart[COUNT];
+    renew(&loss, PAIRS, DIM, context);
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &again, apart, apart + HALF));
     ck_assert(value == again);
     ck_assert_mem_eq(apart, grad, sizeof grad);
     float *rows = (float *)(space[0] + 4), *out = (float *)(space[1] + 20);
     memcpy(rows, z, sizeof z);
     memset(space[1], 0x55, sizeof space[1]);
+    renew(&loss, PAIRS, DIM, context);
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, rows, rows + HALF, &again, out, out + HALF));
     ck_assert(value == again);
     ck_assert_mem_eq(out, grad, sizeof grad);
@@ -202,11 +249,13 @@ START_TEST(test_threads)
     static const double threads[] = {1, 2, 5, 1};
     mio_context *context = support_context(1);
     mio_loss *loss = support_loss(context, names[_i], NULL);
+    ASSERT_OK(support_give(loss, MANY, WIDTH));
     double value, first = 0, wide_value, first_wide = 0;
     support_views(MANY, WIDTH, wide, wide + SIZE / 2, 77);
     support_narrow(SIZE, wide, narrow);
     for (size_t t = 0; t < 4; t++) {
         ASSERT_OK(mio_context_set(context, "threads", threads[t]));
+        renew(&loss, MANY, WIDTH, context);
         ASSERT_OK(mio_loss_compute(loss, MANY, WIDTH, narrow, narrow + SIZE / 2, &value, narrow_grad,
                                    narrow_grad + SIZE / 2));
         ASSERT_OK(mio_loss_compute_f64(loss, MANY, WIDTH, wide, wide + SIZE / 2, &wide_value, wide_grad,
@@ -230,7 +279,7 @@ START_TEST(test_out_of_memory)
     test_allocator allocator;
     int finished = 0;
     for (size_t n = 1; !finished; n++) {
-        ck_assert_uint_lt(n, 50);
+        ck_assert_uint_lt(n, 100);
         test_allocator_init(&allocator);
         mio_context *context = test_allocator_context(&allocator, 2);
         ck_assert_ptr_nonnull(context);
@@ -240,13 +289,17 @@ START_TEST(test_out_of_memory)
         fill();
         mio_status status = mio_loss_create(context, names[_i], &loss);
         ck_assert(!status == (loss != NULL));
+        if (!status)
+            status = support_give(loss, PAIRS, DIM);
         if (!status) {
             status = mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF);
             ck_assert(!status || value == 7);
         }
         ck_assert(!status || status == MIO_ERROR_MEMORY);
-        if (loss) /* the refusal was for once: the loss is usable */
+        if (loss && status) { /* the refusal was for once: the loss is usable */
+            ASSERT_OK(support_give(loss, PAIRS, DIM));
             ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, grad, grad + HALF));
+        }
         finished = !status;
         mio_loss_release(loss);
         mio_context_release(context);
@@ -262,19 +315,28 @@ START_TEST(test_work_space)
     test_allocator allocator;
     test_allocator_init(&allocator);
     mio_context *context = test_allocator_context(&allocator, 2);
-    mio_loss *loss = support_loss(context, names[_i], NULL);
+    mio_loss *loss = make(context, names[_i]);
     size_t bytes = 0;
+    double rows[10 * DIM];
+    support_fill(10 * DIM, rows, 3);
+    if (mio_loss_tensor_count(loss) == 1)
+        ASSERT_OK(mio_loss_set_tensor(loss, strcmp(names[_i], "cam") ? "prototypes" : "anchors", 10 * DIM, rows));
     fill();
     ASSERT_OK(mio_loss_workspace_bytes(loss, PAIRS, DIM, sizeof *z, &bytes));
-    const size_t before = allocator.bytes;
+    const size_t before = allocator.bytes, blocks = allocator.blocks;
     ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, grad, grad + HALF));
-    ck_assert_uint_eq(allocator.bytes - before, bytes + 64); /* each block has a header of 64 bytes */
+    if (!strcmp(names[_i], "sogclr"))
+        bytes += PAIRS * sizeof(double); /* the moving averages, which stay */
+    ck_assert_uint_eq(allocator.bytes - before, bytes + 64 * (allocator.blocks - blocks)); /* headers of 64 bytes */
     test_allocator_fail_from(&allocator, 1);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
+        if (strcmp(names[_i], "moco") && strcmp(names[_i], "nnclr"))
+            ASSERT_OK(support_give(loss, PAIRS - i, DIM));
         ASSERT_OK(mio_loss_compute(loss, PAIRS - i, DIM, z, z + HALF, NULL, grad, grad + HALF));
+    }
     ck_assert_uint_eq(allocator.requests, 0);
     ck_assert_int_eq(mio_loss_workspace_bytes(loss, PAIRS, DIM, 3, &bytes), MIO_ERROR_ARGUMENT);
-    ck_assert_int_eq(mio_loss_workspace_bytes(loss, 1, DIM, 4, &bytes), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_loss_workspace_bytes(loss, 0, DIM, 4, &bytes), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loss_workspace_bytes(loss, PAIRS, DIM, 4, NULL), MIO_ERROR_ARGUMENT);
     ASSERT_OK(mio_loss_workspace_bytes(loss, 32768, 128, 4, &bytes));
     ck_assert_uint_le(bytes, 300000000);

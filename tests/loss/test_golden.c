@@ -37,6 +37,19 @@ static const struct {
     {"hcl/t0.5_prior0_beta0", "hcl", {{"positive_prior", 0}, {"beta", 0}}},
     {"dcl/t0.1", "dcl", {{NULL, 0}}},
     {"dclw/t0.1_sigma0.5", "dclw", {{NULL, 0}}},
+    {"supcon/t0.07_base0.07", "supcon", {{NULL, 0}}},
+    {"supcon/t0.1_base0.07", "supcon", {{"temperature", 0.1}}},
+    {"supcon/t0.1_base0.1", "supcon", {{"temperature", 0.1}, {"base_temperature", 0.1}}},
+    {"schane/t0.5", "schane", {{NULL, 0}}},
+    {"schane/t0.5_unlabelled", "schane", {{NULL, 0}}},
+    {"nnclr/t0.1", "nnclr", {{NULL, 0}}},
+    {"moco/t0.07", "moco", {{NULL, 0}}},
+    {"barlow_twins/w0.005", "barlow_twins", {{NULL, 0}}},
+    {"vicreg/25_25_1", "vicreg", {{NULL, 0}}},
+    {"siglip/t10_b-10", "siglip", {{NULL, 0}}},
+    {"byol/sum", "byol", {{NULL, 0}}},
+    {"simsiam/half", "simsiam", {{NULL, 0}}},
+    {"sogclr/t0.1_step1", "sogclr", {{NULL, 0}}},
 };
 enum { CASE_COUNT = sizeof cases / sizeof *cases };
 
@@ -61,12 +74,36 @@ static const double *find(const char *input, const char *record, const char *par
     return values;
 }
 
+/* A loss with what it needs beside the rows. */
+static mio_loss *make_case(mio_context *context, int index, size_t pairs, size_t dim)
+{
+    static const int32_t labels[2][PAIRS_WIDE] = {{0, 1, 0, 2}, {0, 1, 2, 0, 1, 2, 0, 1, 2}};
+    static const int32_t own[PAIRS_WIDE] = {-1, -1, 7, -3, 2, 1, -1, -1, 0};
+    static const size_t indices[PAIRS_WIDE] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    const char *record = cases[index].record;
+    const int wide = pairs == PAIRS_WIDE;
+    mio_loss *loss = support_loss(context, cases[index].loss, cases[index].settings);
+    double queue[6 * DIM_SMALL];
+    for (size_t i = 0; i < 6 * DIM_SMALL; i++)
+        queue[i] = cos(0.3 + 1.1 * (double)(i / DIM_SMALL) + 0.7 * (double)(i % DIM_SMALL));
+    if (strstr(record, "unlabelled"))
+        ASSERT_OK(mio_loss_set_batch(loss, pairs, strstr(record, "schane") ? own : NULL, NULL));
+    else if (strstr(record, "supcon") || strstr(record, "schane"))
+        ASSERT_OK(mio_loss_set_batch(loss, pairs, labels[wide], NULL));
+    else if (strstr(record, "sogclr"))
+        ASSERT_OK(mio_loss_set_batch(loss, pairs, NULL, indices));
+    else if (strstr(record, "moco") || strstr(record, "nnclr"))
+        ASSERT_OK(mio_loss_set_queue_f64(loss, wide ? 11 : 6, dim,
+                                         wide ? golden_find(&golden, "inputs/wide_queue", 11 * dim) : queue));
+    return loss;
+}
+
 static void check_case(mio_context *context, int index, const char *input, size_t pairs, size_t dim, const double *z1,
                        const double *z2)
 {
     const char *record = cases[index].record;
     const double *value = find(input, record, "value", 1), *gradient = find(input, record, "gradient", 2 * pairs * dim);
-    mio_loss *loss = support_loss(context, cases[index].loss, cases[index].settings);
+    mio_loss *loss = make_case(context, index, pairs, dim);
     double found, grad[2 * PAIRS_WIDE * DIM_WIDE];
     ASSERT_OK(mio_loss_compute_f64(loss, pairs, dim, z1, z2, &found, grad, grad + pairs * dim));
     ck_assert_msg(fabs(found - *value) <= 1e-12 * fmax(1, fabs(*value)), "%s/%s: %.17g instead of %.17g", input, record,
@@ -74,6 +111,8 @@ static void check_case(mio_context *context, int index, const char *input, size_
     const double error = support_distance(2 * pairs * dim, grad, gradient);
     ck_assert_msg(error <= 1e-12, "%s/%s: gradient in double is off by %g", input, record, error);
 
+    mio_loss_release(loss);
+    loss = make_case(context, index, pairs, dim);
     float narrow[2 * PAIRS_WIDE * DIM_WIDE], narrow_grad[2 * PAIRS_WIDE * DIM_WIDE];
     support_narrow(pairs * dim, z1, narrow);
     support_narrow(pairs * dim, z2, narrow + pairs * dim);

@@ -1,0 +1,262 @@
+#include "loss/cross.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { EDGE = 64 };
+
+static const mio__row_weight no_weights[EDGE];
+
+typedef struct pass pass;
+struct pass {
+    const mio__cross *cross;
+    double rate, bias;
+    /* What is done with the tile of left tile i and right tile j; unit: the right tile's rows. */
+    void (*visit)(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit);
+    mio__log_sum *sums;
+    const mio__row_weight *of_left, *of_right;
+    void *gradient;
+    size_t *nearest;
+    double *largest;
+    int want_sigmoids;
+    double *values, *sigmoids; /* per left tile */
+};
+
+/* ---- scratch: per worker, a left tile turned and a right tile converted; then two numbers a left tile ---- */
+
+static size_t tile_rows_bytes(const mio__pair_plan *plan)
+{
+    return plan->edge * plan->width * (plan->wide ? sizeof(double) : sizeof(float));
+}
+
+static size_t tiles_of(const mio__pair_plan *plan, size_t rows)
+{
+    return (rows + plan->edge - 1) / plan->edge;
+}
+
+size_t mio__cross_bytes(const mio__pair_plan *plan, size_t left)
+{
+    size_t rows;
+    if (plan->width > SIZE_MAX / 1024 ||
+        __builtin_mul_overflow(plan->workers * 2, tile_rows_bytes(plan), &rows) || rows > SIZE_MAX / 4)
+        return 0;
+    return rows + 2 * tiles_of(plan, left) * sizeof(double);
+}
+
+mio__cross_side mio__cross_view(const mio__pairs *pairs, size_t view)
+{
+    const size_t type = mio__pairs_type(pairs), offset = mio__pairs_slot(pairs, view, 0) * pairs->plan.width * type;
+    return (mio__cross_side){(const char *)pairs->unit + offset, type, pairs->plan.pairs};
+}
+
+void *mio__cross_gradient(const mio__pairs *pairs, size_t view)
+{
+    return (char *)pairs->gradient + mio__pairs_slot(pairs, view, 0) * pairs->plan.width * mio__pairs_type(pairs);
+}
+
+/* ---- one tile ---- */
+
+static void turn_tile(const mio__pair_plan *plan, const void *rows, void *turned)
+{
+    for (size_t row = 0; row < plan->edge; row++)
+        for (size_t k = 0; k < plan->width; k++)
+            if (plan->wide)
+                ((double *)turned)[k * plan->edge + row] = ((const double *)rows)[row * plan->width + k];
+            else
+                ((float *)turned)[k * plan->edge + row] = ((const float *)rows)[row * plan->width + k];
+}
+
+/* A right tile in the passes' type: as it lies, or converted into space. */
+static const void *right_tile(const mio__cross *cross, size_t tile, void *space)
+{
+    const mio__pair_plan *plan = &cross->pairs->plan;
+    const size_t count = plan->edge * plan->width, at = tile * count;
+    if (cross->right.element == mio__pairs_type(cross->pairs))
+        return (const char *)cross->right.rows + at * cross->right.element;
+    for (size_t i = 0; i < count; i++)
+        if (plan->wide)
+            ((double *)space)[i] = ((const float *)cross->right.rows)[at + i];
+        else
+            ((float *)space)[i] = (float)((const double *)cross->right.rows)[at + i];
+    return space;
+}
+
+/* s[right row][left row] */
+static void find_similarities(const mio__pairs *pairs, const void *turned, const void *unit, void *s)
+{
+    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
+    if (pairs->plan.wide)
+        pairs->kernels->product(&(mio__wide_product){edge, edge, width, turned, edge, unit, width, 1, s, edge, 0});
+    else
+        mio__gemm_run(&pairs->similarity, (const float *const *)&turned, (const float *const *)&unit, s, 1);
+}
+
+static void exclude(const mio__cross *cross, size_t i, size_t j, void *s)
+{
+    const size_t edge = cross->pairs->plan.edge;
+    const size_t left = cross->left.count - i * edge, right = cross->right.count - j * edge;
+    if (left >= edge && right >= edge && !(cross->skip_diagonal && i == j))
+        return;
+    for (size_t row = 0; row < edge; row++)
+        for (size_t column = 0; column < edge; column++)
+            if (row >= right || column >= left || (cross->skip_diagonal && i == j && row == column)) {
+                if (cross->pairs->plan.wide)
+                    ((double *)s)[row * edge + column] = -INFINITY;
+                else
+                    ((float *)s)[row * edge + column] = -INFINITY;
+            }
+}
+
+static void walk(void *argument, size_t i, size_t worker)
+{
+    const pass *self = argument;
+    const mio__cross *cross = self->cross;
+    const mio__pairs *pairs = cross->pairs;
+    const mio__pair_plan *plan = &pairs->plan;
+    const size_t tile_bytes = plan->edge * plan->edge * mio__pairs_type(pairs), rows_bytes = tile_rows_bytes(plan);
+    char *s = (char *)pairs->tile_space + worker * 2 * tile_bytes, *weight = s + tile_bytes;
+    char *turned = (char *)cross->scratch + worker * 2 * rows_bytes, *space = turned + rows_bytes;
+    turn_tile(plan, (const char *)cross->left.rows + i * rows_bytes, turned);
+    self->values[i] = self->sigmoids[i] = 0;
+    for (size_t j = 0; j < tiles_of(plan, cross->right.count); j++) {
+        const void *unit = right_tile(cross, j, space);
+        find_similarities(pairs, turned, unit, s);
+        exclude(cross, i, j, s);
+        self->visit(self, i, j, s, weight, unit);
+    }
+}
+
+static double run(pass *self)
+{
+    const mio__cross *cross = self->cross;
+    const mio__pair_plan *plan = &cross->pairs->plan;
+    const size_t tiles = tiles_of(plan, cross->left.count);
+    double value = 0;
+    self->values = (double *)((char *)cross->scratch + plan->workers * 2 * tile_rows_bytes(plan));
+    self->sigmoids = self->values + tiles;
+    mio__parallel(cross->pairs->context, plan->workers, tiles, walk, self);
+    for (size_t i = 0; i < tiles; i++)
+        value += self->values[i];
+    return value;
+}
+
+static const mio__tile_loops *loops(const pass *self)
+{
+    const mio__pairs *pairs = self->cross->pairs;
+    return pairs->plan.wide ? &pairs->kernels->wide : &pairs->kernels->narrow;
+}
+
+/* gradient of left tile i += weight[right row][left row] x the right tile's unit vectors */
+static void pull_tile(const pass *self, size_t i, const void *weight, const void *unit)
+{
+    const mio__pairs *pairs = self->cross->pairs;
+    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
+    void *gradient = (char *)self->gradient + i * tile_rows_bytes(&pairs->plan);
+    if (pairs->plan.wide)
+        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, 1, edge, gradient, width, 1});
+    else
+        mio__gemm_run(&pairs->pull_transposed, (const float *const *)&unit, (const float *const *)&weight, gradient, 1);
+}
+
+/* ---- the passes ---- */
+
+static void visit_sums(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
+{
+    (void)j, (void)weight, (void)unit;
+    const size_t edge = self->cross->pairs->plan.edge;
+    loops(self)->sums(edge, self->rate, s, self->sums + i * edge, NULL);
+}
+
+void mio__cross_log_sums(const mio__cross *cross, double rate, mio__log_sum *sums)
+{
+    const mio__pair_plan *plan = &cross->pairs->plan;
+    memset(sums, 0, tiles_of(plan, cross->left.count) * plan->edge * sizeof *sums);
+    run(&(pass){.cross = cross, .rate = rate, .visit = visit_sums, .sums = sums});
+}
+
+static void visit_weights(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
+{
+    const size_t edge = self->cross->pairs->plan.edge;
+    loops(self)->weights(edge, self->rate, s, self->of_left ? self->of_left + i * edge : no_weights,
+                         self->of_right ? self->of_right + j * edge : no_weights, 0, weight);
+    pull_tile(self, i, weight, unit);
+}
+
+void mio__cross_pull(const mio__cross *cross, double rate, const mio__row_weight *of_left,
+                     const mio__row_weight *of_right, void *gradient)
+{
+    run(&(pass){.cross = cross,
+                .rate = rate,
+                .visit = visit_weights,
+                .of_left = of_left,
+                .of_right = of_right,
+                .gradient = gradient});
+}
+
+void mio__cross_settle(const mio__pairs *pairs, size_t count, mio__row_weight *weights)
+{
+    const size_t end = tiles_of(&pairs->plan, count) * pairs->plan.edge;
+    for (size_t i = 0; i < end; i++)
+        if (i >= count)
+            weights[i] = (mio__row_weight){0, 0};
+        else if (!pairs->plan.wide)
+            weights[i] = (mio__row_weight){weights[i].factor * exp(-weights[i].shift), 0};
+}
+
+static double sum_of_tile(const pass *self, const void *weight)
+{
+    const mio__pair_plan *plan = &self->cross->pairs->plan;
+    double sums[8] = {0};
+    for (size_t p = 0; p < plan->edge * plan->edge; p++)
+        sums[p % 8] += plan->wide ? ((const double *)weight)[p] : (double)((const float *)weight)[p];
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+static void visit_softplus(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
+{
+    (void)j;
+    self->values[i] += loops(self)->softplus(self->cross->pairs->plan.edge, self->rate, self->bias, s, weight);
+    if (self->want_sigmoids)
+        self->sigmoids[i] += sum_of_tile(self, weight);
+    if (self->gradient)
+        pull_tile(self, i, weight, unit);
+}
+
+double mio__cross_softplus(const mio__cross *cross, double rate, double bias, void *gradient, double *sigmoids)
+{
+    pass self = {.cross = cross,
+                 .rate = rate,
+                 .bias = bias,
+                 .visit = visit_softplus,
+                 .gradient = gradient,
+                 .want_sigmoids = sigmoids != NULL};
+    const double value = run(&self);
+    if (sigmoids) {
+        *sigmoids = 0;
+        for (size_t i = 0; i < tiles_of(&cross->pairs->plan, cross->left.count); i++)
+            *sigmoids += self.sigmoids[i];
+    }
+    return value;
+}
+
+static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
+{
+    (void)unit, (void)weight;
+    const mio__cross *cross = self->cross;
+    const size_t edge = cross->pairs->plan.edge, left = cross->left.count - i * edge;
+    const size_t right = cross->right.count - j * edge;
+    for (size_t row = 0; row < edge && row < right; row++)
+        for (size_t column = 0; column < edge && column < left; column++) {
+            const size_t at = row * edge + column, l = i * edge + column;
+            const double x = cross->pairs->plan.wide ? ((const double *)s)[at] : (double)((const float *)s)[at];
+            if ((!j && !row) || x > self->largest[l]) {
+                self->largest[l] = x;
+                self->nearest[l] = j * edge + row;
+            }
+        }
+}
+
+void mio__cross_nearest(const mio__cross *cross, size_t *nearest, double *largest)
+{
+    run(&(pass){.cross = cross, .visit = visit_nearest, .nearest = nearest, .largest = largest});
+}

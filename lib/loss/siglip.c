@@ -1,0 +1,65 @@
+/* Sigmoid loss over the pairs across views (Zhai et al. 2023): with x = e^log_scale s + bias, i of view 1, j of view 2,
+       L = 1/B (sum over i of softplus(-x_ii) + sum over i != j of softplus(x_ij)).
+   log_scale and bias are learnt: dL/dbias is the sum of the derivatives by x, dL/dlog_scale that of their products with
+   e^log_scale s, which is the product of unit vectors and their gradients. */
+#include "loss/cross.h"
+#include "loss/loss.h"
+
+#include <math.h>
+
+enum { LOG_SCALE, BIAS };
+
+static const mio__parameter parameters[] = {
+    [LOG_SCALE] = {"log_scale", MIO_PARAMETER_REAL, 2.302585092994045684, -100, 100, 0, 0, NULL,
+                   "logarithm of what cosines are multiplied by; learnt", ""},
+    [BIAS] = {"bias", MIO_PARAMETER_REAL, -10, -1e6, 1e6, 0, 0, NULL, "what is added to every scaled cosine; learnt", ""},
+};
+
+static double scale_of(const double *p)
+{
+    return exp(fmin(fmax(p[LOG_SCALE], -100), 100));
+}
+
+/* A large bias costs float as many digits as a large scale. */
+static double steepest(const double *p)
+{
+    return fmax(scale_of(p), fabs(p[BIAS]));
+}
+
+static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
+{
+    (void)loss;
+    return mio__cross_bytes(plan, plan->pairs);
+}
+
+static mio_status run(mio_loss *loss, double *value)
+{
+    mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, scale = scale_of(p), share = 1 / (double)pairs->plan.pairs;
+    const mio__cross_side sides[2] = {mio__cross_view(pairs, 0), mio__cross_view(pairs, 1)};
+    double positives = 0, by_scale = 0, by_bias = 0, sigmoids = 0;
+    for (size_t view = 0; view < 2; view++) {
+        const mio__cross cross = {pairs, sides[view], sides[1 - view], 1, loss->extra};
+        if (!view)
+            *value = mio__cross_softplus(&cross, scale, p[BIAS], mio__cross_gradient(pairs, 0), &sigmoids);
+        else if (pairs->batch.gradient[1])
+            mio__cross_softplus(&cross, scale, p[BIAS], mio__cross_gradient(pairs, 1), NULL);
+    }
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        double *s = &pairs->similarity_of_pair[b];
+        const double x = scale * *s + p[BIAS], pulled = -mio__sigmoid(-x);
+        positives += mio__softplus(-x);
+        by_bias += pulled;
+        by_scale += pulled * *s;
+        *s = pulled * share * scale;
+    }
+    loss->tensors[BIAS].slope[0] = share * (by_bias + sigmoids);
+    loss->tensors[LOG_SCALE].slope[0] = share * scale * by_scale;
+    loss->tensors[LOG_SCALE].slope[0] += share * scale * mio__pairs_dot_gradient(pairs, 1);
+    mio__pairs_finish(pairs, share * scale, pairs->similarity_of_pair);
+    *value = share * (*value + positives);
+    return MIO_OK;
+}
+
+const mio__loss_kind mio__loss_siglip = {"siglip", parameters, 2, .steepest = steepest, .run = run, .extra = extra,
+                                         .flags = MIO__LOSS_KEEP, .tensors = {"log_scale", "bias"}};

@@ -1,0 +1,96 @@
+/* Global contrastive loss with moving averages (Yuan et al. 2022, SogCLR). With N = 2B rows, n = N - 2 negatives each and a
+   number u for every image of the dataset:
+       g_i = mean over negatives of exp(s / t)
+       u_i = (1 - gamma) u + gamma g_i, g_i at the image's first visit; u becomes the mean over both views
+       w_ij = exp(s_ij / t) / max(u_i, 1e-8), a constant to the gradient
+       L = 1/B sum over rows of (-s+ + mean over negatives of w s)
+   The value says nothing; the gradient at gamma 1 is 2 t times that of dcl. Of an image that occurs twice in a batch, the
+   later row's u stays. u is kept as its logarithm. */
+#include "loss/loss.h"
+
+#include <math.h>
+
+enum { TEMPERATURE, GAMMA };
+
+static const double least = 1e-8; /* of u in the weights */
+static const double largest = 600; /* logarithm of a weight, far beyond sense, so that all stays finite */
+
+static const mio__parameter parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.1, "temperature of the similarities"),
+    [GAMMA] = {"gamma", MIO_PARAMETER_REAL, 0.9, 0, 1, 1, 0, NULL, "weight of the new value in the moving average", ""},
+};
+
+static double steepest(const double *p)
+{
+    return mio__rate(p[TEMPERATURE]);
+}
+
+/* The new averages' logarithms, one an image, wait here until the state moves on. */
+static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
+{
+    (void)loss;
+    return plan->pairs * sizeof(double);
+}
+
+/* Makes room for every index, unseen ones at log 0. */
+static mio_status make_room(mio_loss *loss)
+{
+    size_t needed = 0;
+    for (size_t b = 0; b < loss->index_count; b++)
+        needed = loss->indices[b] >= needed ? loss->indices[b] + 1 : needed;
+    if (needed > 0 && needed <= loss->moving_count)
+        return MIO_OK;
+    if (!needed || needed > SIZE_MAX / 32)
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': an index of the batch is beyond the address space",
+                         mio_loss_name(loss));
+    const size_t room = needed > 2 * loss->moving_count ? needed : 2 * loss->moving_count;
+    double *moving = mio__alloc_zeroed(loss->context, room, sizeof *moving);
+    if (!moving)
+        return MIO_ERROR_MEMORY;
+    for (size_t i = 0; i < room; i++)
+        moving[i] = i < loss->moving_count ? loss->log_moving[i] : -INFINITY;
+    mio__free(loss->context, loss->log_moving);
+    loss->log_moving = moving;
+    loss->moving_count = room;
+    return MIO_OK;
+}
+
+static mio_status run(mio_loss *loss, double *value)
+{
+    const mio_status status = make_room(loss);
+    if (status)
+        return status;
+    mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, count = (double)pairs->plan.pairs, negatives = 2 * count - 2;
+    const double rate = mio__rate(p[TEMPERATURE]), share = 1 / count;
+    double *averages = loss->extra, sum = 0;
+    mio__pairs_log_sums(pairs, 0, rate);
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const double old = loss->log_moving[loss->indices[b]];
+        double both[2];
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            const double all = mio__log_sum_value(&pairs->log_sums[0][slot], rate), g = all - log(negatives);
+            both[view] = old == -INFINITY ? g : mio__log_add(old + log1p(-p[GAMMA]), g + log(p[GAMMA]));
+            const double factor = exp(fmin(all - fmax(both[view], log(least)), largest));
+            pairs->weights[0][slot] = (mio__row_weight){share / negatives * factor, all};
+        }
+        averages[b] = mio__log_add(both[0], both[1]) - log(2);
+        sum -= 2 * share * pairs->similarity_of_pair[b];
+        pairs->similarity_of_pair[b] = -2 * share;
+    }
+    mio__pairs_pull(pairs, 1, &rate);
+    *value = sum + 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each weighted pair stands there twice, from either end */
+    mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
+    return MIO_OK;
+}
+
+static void advance(mio_loss *loss)
+{
+    const double *averages = loss->extra;
+    for (size_t b = 0; b < loss->pairs.plan.pairs; b++)
+        loss->log_moving[loss->indices[b]] = averages[b];
+}
+
+const mio__loss_kind mio__loss_sogclr = {"sogclr", parameters, 2, .steepest = steepest, .run = run, .advance = advance,
+                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP, .extra = extra};

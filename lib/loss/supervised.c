@@ -1,0 +1,148 @@
+/* Losses in which every row of a label is a positive of every other. With x = s / t, N = 2B rows, P(i) the other rows of
+   row i's label (its other view included), Neg(i) the rows of other labels, means over all rows:
+       supcon  (t / base) (-mean over P of x + log of the sum of exp(x) over all other rows)     (Khosla et al. 2020)
+       schane  -log(A / |P|) + log(A + Q), A = sum over P of exp(x),
+               Q = |Neg| (sum over Neg of exp(2 x)) / (sum over Neg of exp(x))
+   schane is experimental: hard negatives weighted by their similarity (arXiv 2308.14893, 2402.14551), in a form known
+   from a re-implementation, with the weights over negatives alone and unit vectors. Without labels supcon is nt_xent. */
+#include "loss/loss.h"
+
+#include <math.h>
+
+enum { TEMPERATURE, BASE };
+
+/* A rate at which exp(rate s) is 1 for every cosine, and still 0 for pairs that are left out (s = -infinity). */
+static const double flat = 1e-30;
+
+static double steepest(const double *p)
+{
+    return mio__rate(p[TEMPERATURE]);
+}
+
+/* Other rows of a row's label, the positive included. */
+static double positives(const mio_loss *loss, size_t b)
+{
+    return loss->pairs.class_of ? 2 * (double)loss->class_size[b] - 1 : 1;
+}
+
+static mio__row_weight *weight(mio__pairs *pairs, size_t term, size_t view, size_t b)
+{
+    return &pairs->weights[term][mio__pairs_slot(pairs, view, b)];
+}
+
+static double log_sum(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b)
+{
+    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)], rate);
+}
+
+/* ---- supcon ---- */
+
+static const mio__parameter supcon_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.07, "temperature of the softmax over similarities"),
+    [BASE] = MIO__TEMPERATURE("base_temperature", 0.07, "the loss is scaled by temperature / base_temperature"),
+};
+
+/* The pull among rows of one label but for the two views of an image; returns its part of the value. */
+static double attract_classes(mio_loss *loss, double factor)
+{
+    mio__pairs *pairs = &loss->pairs;
+    for (size_t b = 0; b < pairs->plan.pairs; b++)
+        for (size_t view = 0; view < 2; view++)
+            *weight(pairs, 0, view, b) = (mio__row_weight){-factor / positives(loss, b), 0};
+    pairs->choice = MIO__PAIR_SAME_CLASS;
+    mio__pairs_pull(pairs, 1, &flat);
+    pairs->choice = MIO__PAIR_ALL;
+    return 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each pair stands there twice, from either end */
+}
+
+static mio_status run_supcon(mio_loss *loss, double *value)
+{
+    mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, rate = mio__rate(p[TEMPERATURE]);
+    const double share = 0.5 * p[TEMPERATURE] / p[BASE] / (double)pairs->plan.pairs;
+    double sum = 0, among = pairs->class_of ? attract_classes(loss, share * rate) : 0;
+    mio__pairs_log_sums(pairs, 0, rate);
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const double x = rate * pairs->similarity_of_pair[b], others = 1 - 1 / positives(loss, b);
+        double pulled = 0;
+        for (size_t view = 0; view < 2; view++) {
+            const double gap = log_sum(pairs, 0, rate, view, b) - x;
+            sum += mio__softplus(gap) + others * x;
+            pulled += others - mio__sigmoid(gap);
+            *weight(pairs, 0, view, b) = (mio__row_weight){share * rate, x + mio__softplus(gap)};
+        }
+        pairs->similarity_of_pair[b] = share * rate * pulled;
+    }
+    if (mio__pairs_wants_gradient(pairs)) {
+        mio__pairs_pull(pairs, 1, &rate);
+        mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
+    }
+    *value = share * sum + among;
+    return MIO_OK;
+}
+
+/* ---- schane ---- */
+
+static const mio__parameter schane_parameters[] = {
+    [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the similarities"),
+};
+
+static double steepest_schane(const double *p)
+{
+    return 2 * mio__rate(p[TEMPERATURE]);
+}
+
+/* Terms: 0, exp(2x) over negatives; 1, exp(x) over negatives; 2, exp(x) over positives but for the other view. */
+static void find_sums(mio__pairs *pairs, const double rates[2])
+{
+    pairs->choice = MIO__PAIR_OTHER_CLASS;
+    mio__pairs_log_sums(pairs, 0, rates[0]);
+    mio__pairs_log_sums(pairs, 1, rates[1]);
+    pairs->choice = MIO__PAIR_SAME_CLASS;
+    mio__pairs_log_sums(pairs, 2, rates[1]);
+}
+
+/* One row: its loss; its weights; the derivative by the similarity of its pair is returned. */
+static double schane_row(mio_loss *loss, const double rates[2], double share, size_t view, size_t b, double *value)
+{
+    mio__pairs *pairs = &loss->pairs;
+    const double x = rates[1] * pairs->similarity_of_pair[b];
+    const double negatives = 2 * (double)(pairs->plan.pairs - loss->class_size[b]);
+    const double hard = log_sum(pairs, 0, rates[0], view, b), plain = log_sum(pairs, 1, rates[1], view, b);
+    const double attract = mio__log_add(x, log_sum(pairs, 2, rates[1], view, b));
+    const double gap = negatives > 0 ? log(negatives) + hard - plain - attract : -INFINITY;
+    const double pulled = negatives > 0 ? share * mio__sigmoid(gap) : 0;
+    *value += share * (log(positives(loss, b)) + (negatives > 0 ? mio__softplus(gap) : 0));
+    *weight(pairs, 0, view, b) = (mio__row_weight){pulled * rates[0], negatives > 0 ? hard : 0};
+    *weight(pairs, 1, view, b) = (mio__row_weight){-pulled * rates[1], negatives > 0 ? plain : 0};
+    *weight(pairs, 2, view, b) = (mio__row_weight){-pulled * rates[1], attract};
+    return -pulled * rates[1] * exp(x - attract);
+}
+
+static mio_status run_schane(mio_loss *loss, double *value)
+{
+    mio__pairs *pairs = &loss->pairs;
+    const double rate = mio__rate(loss->settings.values[TEMPERATURE]), rates[2] = {2 * rate, rate};
+    const double share = 0.5 / (double)pairs->plan.pairs;
+    find_sums(pairs, rates);
+    *value = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        double pulled = 0;
+        for (size_t view = 0; view < 2; view++)
+            pulled += schane_row(loss, rates, share, view, b, value);
+        pairs->similarity_of_pair[b] = pulled;
+    }
+    if (!mio__pairs_wants_gradient(pairs))
+        return MIO_OK;
+    pairs->choice = MIO__PAIR_OTHER_CLASS;
+    mio__pairs_pull_from(pairs, 0, 2, rates);
+    pairs->choice = MIO__PAIR_SAME_CLASS;
+    mio__pairs_pull_from(pairs, 2, 1, &rate);
+    mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
+    return MIO_OK;
+}
+
+const mio__loss_kind mio__loss_supcon = {"supcon", supcon_parameters, 2, .steepest = steepest, .run = run_supcon,
+                                         .flags = MIO__LOSS_KEEP};
+const mio__loss_kind mio__loss_schane = {"schane", schane_parameters, 1, .steepest = steepest_schane,
+                                         .run = run_schane, .flags = MIO__LOSS_LABELS};

@@ -104,8 +104,9 @@ static mio_status check_classes(const mio_loss *loss)
 static mio_status check_number(const mio_loss *loss, const char *what, size_t given, size_t pairs, int needed)
 {
     if (needed && !given)
-        return mio__fail(MIO_ERROR_STATE, "loss '%s' needs the %s of the batch; call mio_loss_set_batch first",
-                         mio_loss_name(loss), what);
+        return mio__fail(MIO_ERROR_STATE, "loss '%s' needs the %s of the batch; call mio_loss_set_batch first%s",
+                         mio_loss_name(loss), what,
+                         strcmp(what, "labels") ? "" : ", or set a trainer's parameter 'labels' to 1");
     if (given && given != pairs)
         return mio__fail(MIO_ERROR_STATE, "loss '%s' was given %zu %s and is to compute %zu pairs; call "
                                           "mio_loss_set_batch for each batch",

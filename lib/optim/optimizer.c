@@ -262,6 +262,14 @@ int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder
     return 0;
 }
 
+int mio__optimizer_has_array(const mio_optimizer *optimizer, size_t count, const float *values)
+{
+    for (size_t i = 0; i < optimizer->count; i++)
+        if (optimizer->arrays[i].values == values && optimizer->arrays[i].count == count)
+            return 1;
+    return 0;
+}
+
 /* ---- stepping ---- */
 
 /* The part of an array that a piece covers; returns its length. */

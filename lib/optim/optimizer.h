@@ -8,6 +8,8 @@
 
 /** 1 if the encoder's tensors have been added. */
 int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder);
+/** 1 if an array at this place has been added. */
+int mio__optimizer_has_array(const mio_optimizer *optimizer, size_t count, const float *values);
 /** Writes parameters, step count and every array's state as records whose names begin with "optimizer/". Exclusions are
    the host's to set again. */
 mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_writer *writer);

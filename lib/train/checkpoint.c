@@ -1,4 +1,4 @@
-/* Checkpoints: an archive with the records of encoder and optimizer and, of this file,
+/* Checkpoints: an archive with the records of encoder, optimizer and loss and, of this file,
 
        trainer/position    text: what it is the position of, and where the next step goes on
        PART/kind           text: "mio" of the loss, ...
@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "kernels/target.h"
+#include "loss/loss.h"
 #include "optim/optimizer.h"
 #include "train/part.h"
 #include "train/snapshot.h"
@@ -20,13 +21,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64 };
+enum { LOSS = 1, PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64 };
 
 /* The parts whose parameters are kept here, in the order of restoring: the optimizer keeps its own. */
 static void list_parts(const mio_trainer *trainer, mio__part parts[PARTS])
 {
     parts[0] = (mio__part){"encoder", trainer->encoder, &mio__part_encoder};
-    parts[1] = (mio__part){"loss", trainer->loss, &mio__part_loss};
+    parts[LOSS] = (mio__part){"loss", trainer->loss, &mio__part_loss};
     parts[2] = (mio__part){"schedule", trainer->schedule, &mio__part_schedule};
     parts[3] = (mio__part){"augment", mio__loader_augment(trainer->loader), &mio__part_augment};
     parts[4] = (mio__part){"loader", trainer->loader, &mio__part_loader};
@@ -110,6 +111,8 @@ static mio_status put_all(const mio_trainer *trainer, mio__archive_writer *write
         status = mio__archive_put(writer, "augment/shift", augment->shift, channels_size);
     if (!status)
         status = mio__encoder_write(trainer->encoder, writer);
+    if (!status)
+        status = mio__loss_write(trainer->loss, writer);
     return status ? status : mio__optimizer_write(trainer->optimizer, writer);
 }
 
@@ -140,6 +143,7 @@ typedef struct restoration {
     mio__part parts[PARTS];
     double new_values[PARTS][MIO__SETTINGS_LIMIT], old_values[PARTS][MIO__SETTINGS_LIMIT];
     char target[NAME_LIMIT];
+    mio_loss *loss; /* the new state of the trainer's */
     uint64_t new_steps, new_epoch, new_batch, old_epoch, old_batch;
     float *new_normalization, *old_normalization; /* scale and shift, channels each */
     float *old_tensors;                           /* all of the encoder's, as stored */
@@ -260,6 +264,14 @@ static mio_status keep_encoder(restoration *r)
     return mio_encoder_get_normalization(trainer->encoder, channels, r->old_pixels, r->old_pixels + channels);
 }
 
+/* The state of the loss, under the parameters that it will have. */
+static mio_status read_loss(restoration *r)
+{
+    mio__settings settings = r->trainer->loss->settings;
+    memcpy(settings.values, r->new_values[LOSS], sizeof settings.values);
+    return mio__loss_read(r->trainer->loss, &settings, r->archive, &r->loss);
+}
+
 static mio_status read_all(restoration *r)
 {
     list_parts(r->trainer, r->parts);
@@ -271,6 +283,8 @@ static mio_status read_all(restoration *r)
         status = read_part(r, i);
     if (!status)
         status = read_normalization(r);
+    if (!status)
+        status = read_loss(r);
     return status ? status : keep_encoder(r);
 }
 
@@ -308,8 +322,10 @@ static mio_status apply(restoration *r)
         status = mio__optimizer_restore(r->trainer->optimizer, r->archive);
     if (status)
         undo(r);
-    else
+    else {
+        mio__loss_take(r->trainer->loss, r->loss);
         r->trainer->steps_done = r->new_steps;
+    }
     return status;
 }
 
@@ -341,6 +357,7 @@ mio_status mio_trainer_restore(mio_trainer *trainer, const char *path)
             warn_of_target(r);
         mio__archive_close(r->archive);
     }
+    mio_loss_release(r->loss);
     mio__free(trainer->context, r->new_normalization);
     mio__free(trainer->context, r->old_tensors);
     mio__free(trainer->context, r->old_pixels);

@@ -21,6 +21,8 @@ const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
                                  "batch norm takes both views together, else one after the other", ""},
     [MIO__TRAINER_MONITOR_INTERVAL] = {"monitor_interval", MIO_PARAMETER_INTEGER, 10, 0, 1e9, 0, 0, NULL,
                                        "steps from one measurement of the monitors to the next; 0: none", "steps"},
+    [MIO__TRAINER_LABELS] = {"labels", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
+                             "the loss gets the labels of the batch, for losses that learn from them", ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
@@ -52,6 +54,22 @@ static mio_status make_buffers(mio_trainer *trainer)
     return trainer->statistics && trainer->square_sums ? MIO_OK : MIO_ERROR_MEMORY;
 }
 
+/* What the loss learns is stepped with the encoder. */
+static mio_status add_loss(mio_trainer *trainer)
+{
+    const mio__loss_tensor *tensors;
+    mio_status status = mio__loss_make_tensors(trainer->loss, trainer->dim);
+    const size_t count = mio__loss_tensors(trainer->loss, &tensors);
+    for (size_t i = 0; !status && i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "loss.%s", tensors[i].name);
+        if (!mio__optimizer_has_array(trainer->optimizer, tensors[i].count, tensors[i].value))
+            status = mio_optimizer_add_array(trainer->optimizer, name, tensors[i].rank, tensors[i].count,
+                                             tensors[i].value, tensors[i].gradient);
+    }
+    return status;
+}
+
 mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer, mio_schedule *schedule,
                               mio_loader *loader, mio_trainer **trainer)
 {
@@ -79,6 +97,8 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
     status = make_buffers(made);
     if (!status && !mio__optimizer_has_encoder(optimizer, encoder))
         status = mio_optimizer_add_encoder(optimizer, encoder);
+    if (!status)
+        status = add_loss(made);
     if (status) {
         mio_trainer_release(made);
         return status;
@@ -168,6 +188,15 @@ static mio_status explain_forward(const mio_trainer *trainer, mio_status failure
                                          : failure;
 }
 
+/* Labels and indices, for a loss that asks for them; what the host gave stays otherwise. */
+static mio_status give_batch(const mio_trainer *trainer, const mio_batch *batch)
+{
+    const int labels = trainer->settings.values[MIO__TRAINER_LABELS] != 0;
+    if (!labels && !(trainer->loss->kind->flags & MIO__LOSS_INDICES))
+        return MIO_OK;
+    return mio_loss_set_batch(trainer->loss, batch->count, labels ? batch->labels : NULL, batch->indices);
+}
+
 /* Forward, loss, backward: everything but the change of the weights. */
 static mio_status make_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss)
 {
@@ -180,8 +209,12 @@ static mio_status make_gradients(mio_trainer *trainer, const mio_batch *batch, d
     if (status)
         return explain_forward(trainer, status);
     *loss = NAN;
-    status = mio_loss_compute(trainer->loss, batch->count, trainer->dim, z, z + values, loss, gradients,
-                              gradients + values);
+    status = give_batch(trainer, batch);
+    if (!status)
+        status = mio__loss_compute(trainer->loss,
+                                   &(mio__batch){batch->count, trainer->dim, sizeof(float), {z, z + values},
+                                                 {gradients, gradients + values}},
+                                   loss);
     if (status || !isfinite(*loss))
         return mio__guard_explain(trainer, status ? status : MIO_ERROR_STATE, 2 * values, z, status ? NULL : loss);
     return mio_encoder_backward(trainer->encoder, trainer->gradients, NULL);
@@ -313,6 +346,7 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
         mio__loader_return(trainer->loader, epoch, step);
         return status;
     }
+    mio__loss_advance(trainer->loss);
     trainer->steps_done++;
     if (report) {
         mio_step_report full;

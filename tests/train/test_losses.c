@@ -1,0 +1,196 @@
+#define _DEFAULT_SOURCE /* mkdtemp */
+/* Training with losses that take labels or indices, learn or remember, and with a loss of the caller's own. */
+#include "tiny.h"
+
+#include "loss/loss.h"
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static const char *const names[] = {"siglip", "cam",  "prototype", "sogclr",       "moco",  "nnclr",
+                                    "supcon", "byol", "schane",    "barlow_twins", "vicreg"};
+enum { NAMES = sizeof names / sizeof *names, STEPS = 8, HALFWAY = 3 };
+
+static char folder[64], path[96];
+
+static void setup(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/mio-losses-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/run.mio", folder);
+}
+
+static void teardown(void)
+{
+    unlink(path);
+    rmdir(folder);
+}
+
+static mio_trainer *make(mio_context *context, const char *name)
+{
+    mio_trainer *trainer = NULL;
+    const mio_status status = tiny_trainer(context, &(tiny_options){.loss = name}, &trainer);
+    ck_assert_msg(!status, "%s", mio_last_error());
+    ck_assert_int_eq(mio_trainer_set(trainer, "labels", 1), MIO_OK);
+    return trainer;
+}
+
+/* Interrupted or not, on one thread or two: the same losses, bit for bit. */
+START_TEST(test_resume)
+{
+    double whole[STEPS], rest[STEPS];
+    mio_context *one = tiny_context(1), *two = tiny_context(2);
+    mio_trainer *trainer = make(one, names[_i]);
+    tiny_run(trainer, HALFWAY, whole);
+    ck_assert_int_eq(mio_trainer_save(trainer, path), MIO_OK);
+    tiny_run(trainer, STEPS - HALFWAY, whole + HALFWAY);
+    mio_trainer_release(trainer);
+    trainer = make(two, names[_i]);
+    const mio_status status = mio_trainer_restore(trainer, path);
+    ck_assert_msg(!status, "%s", mio_last_error());
+    tiny_run(trainer, STEPS - HALFWAY, rest);
+    ck_assert_mem_eq(rest, whole + HALFWAY, (STEPS - HALFWAY) * sizeof *rest);
+    mio_trainer_release(trainer);
+    mio_context_release(one);
+    mio_context_release(two);
+}
+END_TEST
+
+/* The optimizer steps what the loss learns. */
+START_TEST(test_learns)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, "siglip");
+    double bias;
+    tiny_run(trainer, 2, NULL);
+    ck_assert_int_eq(mio_loss_get(trainer->loss, "bias", &bias), MIO_OK);
+    ck_assert(bias != -10 && bias > -11 && bias < -9);
+    mio_trainer_release(trainer);
+    trainer = make(context, "prototype");
+    const mio__loss_tensor *tensors;
+    double before[10 * 12], after[10 * 12];
+    ck_assert_uint_eq(mio__loss_tensors(trainer->loss, &tensors), 1);
+    ck_assert_int_eq(mio_loss_get_tensor(trainer->loss, "prototypes", 10 * 12, before), MIO_OK);
+    tiny_run(trainer, 1, NULL);
+    ck_assert_int_eq(mio_loss_get_tensor(trainer->loss, "prototypes", 10 * 12, after), MIO_OK);
+    for (size_t i = 0; i < 10 * 12; i++)
+        ck_assert(before[i] != after[i]);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Labels are handed over when they are asked for, and not before. */
+START_TEST(test_labels_are_asked_for)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, "schane");
+    ck_assert_int_eq(mio_trainer_set(trainer, "labels", 0), MIO_OK);
+    ck_assert_int_eq(mio_trainer_step(trainer, NULL), MIO_ERROR_STATE);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "parameter 'labels'"));
+    ck_assert_uint_eq(mio_trainer_steps_done(trainer), 0);
+    ck_assert_int_eq(mio_trainer_set(trainer, "labels", 1), MIO_OK);
+    tiny_run(trainer, 1, NULL);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
+/* A step that came to nothing moves neither averages nor queue: trying again gives the same. */
+START_TEST(test_failed_step)
+{
+    static const char *const moving[] = {"sogclr", "moco"};
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, moving[_i]), *other = make(context, moving[_i]);
+    float value = 1, gradient = 0;
+    double expected[3], found[3];
+    tiny_run(other, 3, expected);
+    ck_assert_int_eq(mio_optimizer_add_array(trainer->optimizer, "other", 1, 1, &value, &gradient), MIO_OK);
+    tiny_run(trainer, 1, found);
+    gradient = NAN; /* refused by the optimizer, after the loss */
+    ck_assert_int_ne(mio_trainer_step(trainer, NULL), MIO_OK);
+    gradient = 0;
+    tiny_run(trainer, 2, found + 1);
+    ck_assert_mem_eq(found, expected, sizeof found);
+    mio_trainer_release(trainer);
+    mio_trainer_release(other);
+    mio_context_release(context);
+}
+END_TEST
+
+/* ---- a loss of the caller's own ---- */
+
+/* The mean square distance of the views, less that of view 1 to the batch's next image. */
+static mio_status attract_and_repel(void *user, size_t pairs, size_t dim, const float *z1, const float *z2, double *value,
+                                    float *grad_z1, float *grad_z2)
+{
+    const double share = 1 / (double)(pairs * dim);
+    ++*(int *)user;
+    *value = 0;
+    for (size_t i = 0; i < pairs * dim; i++) {
+        const size_t next = (i + dim) % (pairs * dim), last = (i + pairs * dim - dim) % (pairs * dim);
+        const double apart = (double)z1[i] - z2[i], away = (double)z1[i] - z1[next], from = (double)z1[last] - z1[i];
+        *value += share * (apart * apart - 0.1 * away * away);
+        grad_z1[i] = (float)(2 * share * (apart - 0.1 * away + 0.1 * from));
+        grad_z2[i] = (float)(-2 * share * apart);
+    }
+    return MIO_OK;
+}
+
+static mio_trainer *make_custom(mio_context *context, int *calls)
+{
+    const mio_loss_callback callback = {sizeof callback, calls, attract_and_repel, NULL};
+    mio_trainer *usual = NULL, *trainer = NULL;
+    mio_loss *loss = NULL;
+    mio_optimizer *optimizer = NULL;
+    ck_assert_int_eq(tiny_trainer(context, NULL, &usual), MIO_OK);
+    ck_assert_int_eq(mio_loss_create_custom(context, "attract_and_repel", &callback, &loss), MIO_OK);
+    ck_assert_int_eq(mio_optimizer_create(context, "sgd", &optimizer), MIO_OK);
+    ck_assert_int_eq(mio_trainer_create(usual->encoder, loss, optimizer, usual->schedule, usual->loader, &trainer),
+                     MIO_OK);
+    mio_optimizer_release(optimizer);
+    mio_loss_release(loss);
+    mio_trainer_release(usual);
+    return trainer;
+}
+
+START_TEST(test_custom)
+{
+    mio_context *context = tiny_context(2);
+    int calls = 0;
+    mio_trainer *trainer = make_custom(context, &calls);
+    double losses[STEPS], rest[2];
+    tiny_run(trainer, STEPS, losses);
+    ck_assert_int_eq(calls, STEPS);
+    ck_assert(losses[STEPS - 1] < losses[0]);
+    ck_assert_int_eq(mio_trainer_save(trainer, path), MIO_OK);
+    tiny_run(trainer, 2, losses);
+    mio_trainer_release(trainer);
+    trainer = make_custom(context, &calls);
+    ck_assert_int_eq(mio_trainer_restore(trainer, path), MIO_OK);
+    tiny_run(trainer, 2, rest);
+    ck_assert_mem_eq(rest, losses, sizeof rest);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tests = tcase_create("losses");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_loop_test(tests, test_resume, 0, NAMES);
+    tcase_add_test(tests, test_learns);
+    tcase_add_test(tests, test_labels_are_asked_for);
+    tcase_add_loop_test(tests, test_failed_step, 0, 2);
+    tcase_add_test(tests, test_custom);
+    Suite *suite = suite_create("train/losses");
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

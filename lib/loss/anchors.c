@@ -1,10 +1,10 @@
-/* Losses against learnable rows, one a class, means over all N = 2B rows (both views have the image's label y). Both are
-   experimental: their conventions are stated here and have not been held against an official implementation.
-       cam        class anchor margin (arXiv 2306.00630), rows e as they are, anchors c:
-                  mean of |e - c_y|^2 / 2 + 1/2 sum over ordered k != l of max(0, 2 anchor_margin - |c_k - c_l|)^2
+/* Losses against learnable rows, one a class, means over all N = 2B rows (both views have the image's label y). Both
+   are experimental: their conventions are stated here and have not been held against an official implementation. cam
+   class anchor margin (arXiv 2306.00630), rows e as they are, anchors c: mean of |e - c_y|^2 / 2 + 1/2 sum over ordered
+   k != l of max(0, 2 anchor_margin - |c_k - c_l|)^2
                   + 1/2 sum over k of max(0, norm_margin - |c_k|)^2
-       prototype  for class-incremental learning, in the form of CIDER (Ming et al. 2023), unit vectors u, prototypes c of
-                  length 1: mean of the cross-entropy of softmax(u . c / t) with y
+       prototype  for class-incremental learning, in the form of CIDER (Ming et al. 2023), unit vectors u, prototypes c
+   of length 1: mean of the cross-entropy of softmax(u . c / t) with y
                   + mean over k of log(mean over l != k of exp(c_k . c_l / t)) */
 #include "loss/loss.h"
 
@@ -55,13 +55,8 @@ static anchors carve(mio_loss *loss)
 static double run_passes(const anchors *work, mio__work rows, mio__work class)
 {
     const mio__pairs *pairs = &work->loss->pairs;
-    double value = 0;
-    size_t start, end = 0;
     mio__pairs_by_chunk(pairs, rows, (anchors *)work);
-    for (size_t chunk = 0; end < pairs->plan.pairs; chunk++) {
-        mio__pairs_chunk(pairs, chunk, &start, &end);
-        value += pairs->chunk_sums[chunk * pairs->plan.width];
-    }
+    double value = mio__pairs_sum_of_chunks(pairs);
     mio__parallel(work->loss->context, pairs->plan.workers, work->classes, class, (anchors *)work);
     for (size_t k = 0; k < work->classes; k++)
         value += work->values[k];
@@ -297,8 +292,19 @@ static mio_status run_prototype(mio_loss *loss, double *value)
     return MIO_OK;
 }
 
-const mio__loss_kind mio__loss_cam = {"cam", cam_parameters, 3, .steepest = steepest, .run = run_cam, .extra = extra,
-                                      .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR, .tensors = {"anchors"}};
-const mio__loss_kind mio__loss_prototype = {"prototype", prototype_parameters, 2, .steepest = steepest,
-                                            .run = run_prototype, .extra = extra,
-                                            .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR, .tensors = {"prototypes"}};
+const mio__loss_kind mio__loss_cam = {"cam",
+                                      cam_parameters,
+                                      3,
+                                      .steepest = steepest,
+                                      .run = run_cam,
+                                      .extra = extra,
+                                      .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR,
+                                      .tensors = {"anchors"}};
+const mio__loss_kind mio__loss_prototype = {"prototype",
+                                            prototype_parameters,
+                                            2,
+                                            .steepest = steepest,
+                                            .run = run_prototype,
+                                            .extra = extra,
+                                            .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR,
+                                            .tensors = {"prototypes"}};

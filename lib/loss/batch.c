@@ -95,8 +95,9 @@ static mio_status check_classes(const mio_loss *loss)
         return MIO_OK;
     for (size_t b = 0; b < loss->label_count; b++)
         if (loss->labels[b] < 0 || loss->labels[b] >= classes)
-            return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': label %ld of image %zu is not in 0 .. %g (parameter 'classes' "
-                                                 "less 1)",
+            return mio__fail(MIO_ERROR_ARGUMENT,
+                             "loss '%s': label %ld of image %zu is not in 0 .. %g (parameter 'classes' "
+                             "less 1)",
                              mio_loss_name(loss), (long)loss->labels[b], b, classes - 1);
     return MIO_OK;
 }
@@ -108,8 +109,9 @@ static mio_status check_number(const mio_loss *loss, const char *what, size_t gi
                          mio_loss_name(loss), what,
                          strcmp(what, "labels") ? "" : ", or set a trainer's parameter 'labels' to 1");
     if (given && given != pairs)
-        return mio__fail(MIO_ERROR_STATE, "loss '%s' was given %zu %s and is to compute %zu pairs; call "
-                                          "mio_loss_set_batch for each batch",
+        return mio__fail(MIO_ERROR_STATE,
+                         "loss '%s' was given %zu %s and is to compute %zu pairs; call "
+                         "mio_loss_set_batch for each batch",
                          mio_loss_name(loss), given, what, pairs);
     return MIO_OK;
 }
@@ -127,8 +129,9 @@ mio_status mio__loss_check_given(mio_loss *loss, size_t pairs, size_t dim)
         status = check_classes(loss);
     if (!status && (loss->target_set[0] || loss->target_set[1]) &&
         (loss->target_pairs != pairs || loss->target_dim != dim))
-        status = mio__fail(MIO_ERROR_STATE, "loss '%s' was given targets of %zu x %zu and is to compute %zu x %zu; call "
-                                            "mio_loss_set_targets for each batch",
+        status = mio__fail(MIO_ERROR_STATE,
+                           "loss '%s' was given targets of %zu x %zu and is to compute %zu x %zu; call "
+                           "mio_loss_set_targets for each batch",
                            mio_loss_name(loss), loss->target_pairs, loss->target_dim, pairs, dim);
     loss->pairs.class_of = takes_labels && loss->label_count ? loss->class_of : NULL;
     return status;
@@ -170,11 +173,11 @@ static mio_status set_target(mio_loss *loss, size_t view, size_t pairs, size_t d
     if (status)
         return status;
     for (size_t b = 0; b < pairs; b++) {
-        const size_t column = mio__unit_row(dim, element, (const char *)rows + b * dim * element,
-                                            loss->targets[view] + b * dim);
+        const size_t column =
+            mio__unit_row(dim, element, (const char *)rows + b * dim * element, loss->targets[view] + b * dim);
         if (column < dim)
-            return mio__fail(MIO_ERROR_ARGUMENT, "t%zu[%zu][%zu] is not finite; every value of a target must be", view + 1,
-                             b, column);
+            return mio__fail(MIO_ERROR_ARGUMENT, "t%zu[%zu][%zu] is not finite; every value of a target must be",
+                             view + 1, b, column);
     }
     loss->target_set[view] = 1;
     return MIO_OK;
@@ -189,7 +192,8 @@ static mio_status set_targets(mio_loss *loss, size_t pairs, size_t dim, size_t e
                          mio_loss_name(loss));
     const void *rows[2] = {t1, t2};
     if ((t1 || t2) && (!pairs || !dim))
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': targets of %zu x %zu are empty", mio_loss_name(loss), pairs, dim);
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': targets of %zu x %zu are empty", mio_loss_name(loss), pairs,
+                         dim);
     loss->target_set[0] = loss->target_set[1] = 0;
     loss->target_pairs = pairs;
     loss->target_dim = dim;

@@ -37,8 +37,8 @@ static size_t tiles_of(const mio__pair_plan *plan, size_t rows)
 size_t mio__cross_bytes(const mio__pair_plan *plan, size_t left)
 {
     size_t rows;
-    if (plan->width > SIZE_MAX / 1024 ||
-        __builtin_mul_overflow(plan->workers * 2, tile_rows_bytes(plan), &rows) || rows > SIZE_MAX / 4)
+    if (plan->width > SIZE_MAX / 1024 || __builtin_mul_overflow(plan->workers * 2, tile_rows_bytes(plan), &rows) ||
+        rows > SIZE_MAX / 4)
         return 0;
     return rows + 2 * tiles_of(plan, left) * sizeof(double);
 }
@@ -153,7 +153,8 @@ static void pull_tile(const pass *self, size_t i, const void *weight, const void
     const size_t edge = pairs->plan.edge, width = pairs->plan.width;
     void *gradient = (char *)self->gradient + i * tile_rows_bytes(&pairs->plan);
     if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, 1, edge, gradient, width, 1});
+        pairs->kernels->product(
+            &(mio__wide_product){width, edge, edge, unit, width, weight, 1, edge, gradient, width, 1});
     else
         mio__gemm_run(&pairs->pull_transposed, (const float *const *)&unit, (const float *const *)&weight, gradient, 1);
 }

@@ -1,6 +1,6 @@
-/* Rectangular passes: cosines of the rows of one side (left) with those of another (right), tile by tile. Each item owns
-   a tile of left rows and walks all right ones, so the bits do not depend on the number of workers. What a pass adds to
-   goes to the left side; for the right side the pass is run the other way round. */
+/* Rectangular passes: cosines of the rows of one side (left) with those of another (right), tile by tile. Each item
+   owns a tile of left rows and walks all right ones, so the bits do not depend on the number of workers. What a pass
+   adds to goes to the left side; for the right side the pass is run the other way round. */
 #ifndef MIO_LOSS_CROSS_H
 #define MIO_LOSS_CROSS_H
 
@@ -29,9 +29,9 @@ void *mio__cross_gradient(const mio__pairs *pairs, size_t view);
 /** sums[left row] = the sum over right rows of exp(rate s). sums: whole tiles. */
 void mio__cross_log_sums(const mio__cross *cross, double rate, mio__log_sum *sums);
 /**
- * gradient[left row] += sum over right rows of weight unit_right, where weight is factor exp(rate s - shift) of the left
- * row (of_left), or of the right row (of_right); the other is NULL. Weights: whole tiles. For narrow plans the caller
- * settles them (mio__cross_settle).
+ * gradient[left row] += sum over right rows of weight unit_right, where weight is factor exp(rate s - shift) of the
+ * left row (of_left), or of the right row (of_right); the other is NULL. Weights: whole tiles. For narrow plans the
+ * caller settles them (mio__cross_settle).
  */
 void mio__cross_pull(const mio__cross *cross, double rate, const mio__row_weight *of_left,
                      const mio__row_weight *of_right, void *gradient);

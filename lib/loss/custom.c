@@ -29,5 +29,5 @@ static mio_status run(mio_loss *loss, double *value)
                   : MIO_OK;
 }
 
-const mio__loss_kind mio__loss_custom = {"custom", NULL, 0, .steepest = steepest, .run = run,
-                                         .flags = MIO__LOSS_ONE_PAIR};
+const mio__loss_kind mio__loss_custom = {
+    "custom", NULL, 0, .steepest = steepest, .run = run, .flags = MIO__LOSS_ONE_PAIR};

@@ -1,9 +1,10 @@
 /* Losses over the columns of a batch (no normalisation of rows). With B images, d columns, z_c a view less its column
    means, D = z_c1^T z_c2 and the like never held as a whole:
        barlow_twins  u = z_c / sqrt(var + 1e-5) with var over B; C = u1^T u2 / B;
-                     sum over k of (C_kk - 1)^2 + off_diagonal_weight x sum over k != l of C_kl^2   (Zbontar et al. 2021)
-       vicreg        invariance_weight x mean over B d of (z1 - z2)^2
-                     + variance_weight / 2 x sum over views of mean over k of max(0, 1 - sqrt(var_k + 1e-4)), var over B - 1
+                     sum over k of (C_kk - 1)^2 + off_diagonal_weight x sum over k != l of C_kl^2   (Zbontar et al.
+   2021) vicreg        invariance_weight x mean over B d of (z1 - z2)^2
+                     + variance_weight / 2 x sum over views of mean over k of max(0, 1 - sqrt(var_k + 1e-4)), var over B
+   - 1
                      + covariance_weight x sum over views of 1/d sum over k != l of Cov_kl^2, Cov = z_c^T z_c / (B - 1)
                      (Bardes et al. 2022, the official code)
    Items are blocks of columns: one owns its columns' statistics, its tiles of the d x d matrix and its gradient. */
@@ -36,8 +37,8 @@ static double steepest(const double *p)
     return 0;
 }
 
-/* In extra, doubles: both views' columns, pairs x width; deviations, width each; values of blocks; per worker, a block's
-   strip of the matrix (width x BLOCK) and of the gradient (rows x BLOCK). */
+/* In extra, doubles: both views' columns, pairs x width; deviations, width each; values of blocks; per worker, a
+   block's strip of the matrix (width x BLOCK) and of the gradient (rows x BLOCK). */
 typedef struct columns {
     mio_loss *loss;
     const mio__pair_kernels *kernels;
@@ -73,8 +74,8 @@ static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
 static columns carve(mio_loss *loss, int barlow)
 {
     const mio__pair_plan *plan = &loss->pairs.plan;
-    columns work = {loss, loss->pairs.kernels, plan->pairs, plan->dim, padded(plan->pairs), plan->width,
-                    .barlow = barlow};
+    columns work = {loss,        loss->pairs.kernels, plan->pairs, plan->dim, padded(plan->pairs),
+                    plan->width, .barlow = barlow};
     double *at = loss->extra;
     work.strips = at;
     at += plan->workers * strip_values(work.rows, work.width);
@@ -109,8 +110,8 @@ static void centre_column(const columns *work, size_t view, size_t k)
         column[b * work->width] = x;
         square += x * x;
     }
-    const double deviation = work->barlow ? sqrt(square / count + barlow_epsilon)
-                                          : sqrt(square / (count - 1) + vicreg_epsilon);
+    const double deviation =
+        work->barlow ? sqrt(square / count + barlow_epsilon) : sqrt(square / (count - 1) + vicreg_epsilon);
     work->deviation[view][k] = deviation;
     for (size_t b = 0; work->barlow && b < work->pairs; b++)
         column[b * work->width] /= deviation;
@@ -259,7 +260,7 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
     return run_columns(loss, 0, value);
 }
 
-const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins", barlow_parameters, 1, .steepest = steepest,
-                                               .run = run_barlow, .extra = extra};
-const mio__loss_kind mio__loss_vicreg = {"vicreg", vicreg_parameters, 3, .steepest = steepest, .run = run_vicreg,
-                                         .extra = extra};
+const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
+                                               .steepest = steepest, .run = run_barlow, .extra = extra};
+const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3, .steepest = steepest,
+                                         .run = run_vicreg, .extra = extra};

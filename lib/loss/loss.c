@@ -7,10 +7,10 @@
 
 /* In alphabetical order. */
 static const mio__loss_kind *const kinds[] = {
-    &mio__loss_barlow_twins, &mio__loss_byol,    &mio__loss_cam,           &mio__loss_dcl,       &mio__loss_dclw,
-    &mio__loss_hcl,          &mio__loss_mio,     &mio__loss_mio_decoupled, &mio__loss_moco,      &mio__loss_nnclr,
-    &mio__loss_nt_xent,      &mio__loss_prototype, &mio__loss_schane,      &mio__loss_siglip,    &mio__loss_simsiam,
-    &mio__loss_sogclr,       &mio__loss_supcon,  &mio__loss_vicreg,
+    &mio__loss_barlow_twins, &mio__loss_byol,      &mio__loss_cam,           &mio__loss_dcl,    &mio__loss_dclw,
+    &mio__loss_hcl,          &mio__loss_mio,       &mio__loss_mio_decoupled, &mio__loss_moco,   &mio__loss_nnclr,
+    &mio__loss_nt_xent,      &mio__loss_prototype, &mio__loss_schane,        &mio__loss_siglip, &mio__loss_simsiam,
+    &mio__loss_sogclr,       &mio__loss_supcon,    &mio__loss_vicreg,
 };
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
 
@@ -75,8 +75,9 @@ mio_status mio_loss_create_custom(mio_context *context, const char *name, const 
     if (!context)
         return mio__settings_null("context");
     if (!name || !callback || !loss)
-        return mio__fail(MIO_ERROR_ARGUMENT, "a loss of the caller's needs a name, a callback and a place for itself; one "
-                                             "of them is NULL");
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "a loss of the caller's needs a name, a callback and a place for itself; one "
+                         "of them is NULL");
     if (callback->struct_size < sizeof *callback || !callback->compute)
         return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': the callback's %s is not set", name,
                          callback->compute ? "struct_size" : "compute");

@@ -95,6 +95,8 @@ double mio__pairs_dot_gradient(const mio__pairs *pairs, size_t views);
 /** Calls work for chunks of pairs in parallel: item, and mio__pairs_chunk for what it spans. */
 void mio__pairs_by_chunk(const mio__pairs *pairs, mio__work work, void *argument);
 void mio__pairs_chunk(const mio__pairs *pairs, size_t chunk, size_t *start, size_t *end);
+/** The sum over chunks of chunk_sums[chunk x width], in order: where such work leaves its part of a value. */
+double mio__pairs_sum_of_chunks(const mio__pairs *pairs);
 
 /**
  * Sum of log(1 + exp(rate s)) over all ordered negative pairs. Adds to the gradient of each slot i the sum over its

@@ -4,7 +4,7 @@
    The targets are those of mio_loss_set_targets, or z itself as a constant. byol's gradient is 4 times simsiam's. */
 #include "loss/loss.h"
 
-#include <math.h>
+#include <string.h>
 
 static double steepest(const double *p)
 {
@@ -33,7 +33,8 @@ static void predict_chunk(void *argument, size_t chunk, size_t worker)
     const predictions *work = argument;
     const mio__pairs *pairs = &work->loss->pairs;
     const size_t width = pairs->plan.width;
-    double *unit = mio__pairs_worker_row(pairs, worker, 0), *target = mio__pairs_worker_row(pairs, worker, 1), value = 0;
+    double *unit = mio__pairs_worker_row(pairs, worker, 0), *target = mio__pairs_worker_row(pairs, worker, 1),
+           value = 0;
     size_t start, end;
     mio__pairs_chunk(pairs, chunk, &start, &end);
     for (size_t b = start; b < end; b++)
@@ -54,15 +55,9 @@ static mio_status predict(mio_loss *loss, double slope, int squares, double *val
 {
     mio__pairs *pairs = &loss->pairs;
     predictions work = {loss, slope / (double)pairs->plan.pairs, squares};
-    size_t start, end = 0;
     mio__pairs_by_chunk(pairs, predict_chunk, &work);
-    *value = 0;
-    for (size_t chunk = 0; end < pairs->plan.pairs; chunk++) {
-        mio__pairs_chunk(pairs, chunk, &start, &end);
-        *value += pairs->chunk_sums[chunk * pairs->plan.width];
-        for (size_t b = start; b < end; b++)
-            pairs->similarity_of_pair[b] = 0;
-    }
+    *value = mio__pairs_sum_of_chunks(pairs);
+    memset(pairs->similarity_of_pair, 0, pairs->plan.pairs * sizeof *pairs->similarity_of_pair);
     mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     return MIO_OK;
 }
@@ -77,7 +72,7 @@ static mio_status run_simsiam(mio_loss *loss, double *value)
     return predict(loss, -0.5, 0, value);
 }
 
-const mio__loss_kind mio__loss_byol = {"byol", NULL, 0, .steepest = steepest, .run = run_byol,
-                                       .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS};
-const mio__loss_kind mio__loss_simsiam = {"simsiam", NULL, 0, .steepest = steepest, .run = run_simsiam,
-                                          .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS};
+const mio__loss_kind mio__loss_byol = {
+    "byol", NULL, 0, .steepest = steepest, .run = run_byol, .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS};
+const mio__loss_kind mio__loss_simsiam = {
+    "simsiam", NULL, 0, .steepest = steepest, .run = run_simsiam, .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS};

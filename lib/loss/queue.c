@@ -18,7 +18,8 @@ static mio_status make_queue(const mio_loss *loss, size_t count, size_t dim, siz
 {
     const size_t padded = (count + WHOLE - 1) / WHOLE * WHOLE;
     size_t values;
-    mio__loss_queue made = {count, dim, (dim + MIO__PAIR_LANES - 1) / MIO__PAIR_LANES * MIO__PAIR_LANES, 0, element, NULL};
+    mio__loss_queue made = {count, dim,     (dim + MIO__PAIR_LANES - 1) / MIO__PAIR_LANES * MIO__PAIR_LANES,
+                            0,     element, NULL};
     if (dim > SIZE_MAX / 1024 || __builtin_mul_overflow(padded, made.width, &values) || values > SIZE_MAX / 64)
         return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': a queue of %zu x %zu is beyond the address space",
                          mio_loss_name(loss), count, dim);
@@ -60,8 +61,8 @@ static void fill_row(void *argument, size_t row, size_t worker)
 static mio_status fill(const mio_loss *loss, const mio__loss_queue *queue)
 {
     const size_t workers = mio__workers(loss->context);
-    filling work = {queue, mio__seed(loss->context), mio__alloc_zeroed(loss->context, workers * queue->dim,
-                                                                        sizeof(double))};
+    filling work = {queue, mio__seed(loss->context),
+                    mio__alloc_zeroed(loss->context, workers * queue->dim, sizeof(double))};
     if (!work.rows)
         return MIO_ERROR_MEMORY;
     mio__parallel(loss->context, workers, queue->count, fill_row, &work);
@@ -90,8 +91,9 @@ mio_status mio__queue_prepare(mio_loss *loss, size_t dim, size_t element)
     if (queue->rows && queue->count != asked_rows(loss))
         mio__queue_free(loss); /* the parameter was changed: begin anew */
     if (queue->rows && queue->dim != dim)
-        return mio__fail(MIO_ERROR_STATE, "loss '%s': the queue holds rows of %zu values, the batch of %zu; set another "
-                                          "queue with mio_loss_set_queue",
+        return mio__fail(MIO_ERROR_STATE,
+                         "loss '%s': the queue holds rows of %zu values, the batch of %zu; set another "
+                         "queue with mio_loss_set_queue",
                          mio_loss_name(loss), queue->dim, dim);
     if (queue->rows)
         return queue->element < element ? widen(loss) : MIO_OK;

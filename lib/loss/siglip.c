@@ -12,7 +12,8 @@ enum { LOG_SCALE, BIAS };
 static const mio__parameter parameters[] = {
     [LOG_SCALE] = {"log_scale", MIO_PARAMETER_REAL, 2.302585092994045684, -100, 100, 0, 0, NULL,
                    "logarithm of what cosines are multiplied by; learnt", ""},
-    [BIAS] = {"bias", MIO_PARAMETER_REAL, -10, -1e6, 1e6, 0, 0, NULL, "what is added to every scaled cosine; learnt", ""},
+    [BIAS] = {"bias", MIO_PARAMETER_REAL, -10, -1e6, 1e6, 0, 0, NULL, "what is added to every scaled cosine; learnt",
+              ""},
 };
 
 static double scale_of(const double *p)
@@ -61,5 +62,11 @@ static mio_status run(mio_loss *loss, double *value)
     return MIO_OK;
 }
 
-const mio__loss_kind mio__loss_siglip = {"siglip", parameters, 2, .steepest = steepest, .run = run, .extra = extra,
-                                         .flags = MIO__LOSS_KEEP, .tensors = {"log_scale", "bias"}};
+const mio__loss_kind mio__loss_siglip = {"siglip",
+                                         parameters,
+                                         2,
+                                         .steepest = steepest,
+                                         .run = run,
+                                         .extra = extra,
+                                         .flags = MIO__LOSS_KEEP,
+                                         .tensors = {"log_scale", "bias"}};

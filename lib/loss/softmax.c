@@ -163,7 +163,8 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
     return value;
 }
 
-const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, .steepest = steepest, .compute = compute_nt_xent};
+const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, .steepest = steepest,
+                                          .compute = compute_nt_xent};
 const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl};
 const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, .steepest = steepest, .compute = compute_dclw};
 const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl};

@@ -1,18 +1,16 @@
-/* Global contrastive loss with moving averages (Yuan et al. 2022, SogCLR). With N = 2B rows, n = N - 2 negatives each and a
-   number u for every image of the dataset:
-       g_i = mean over negatives of exp(s / t)
-       u_i = (1 - gamma) u + gamma g_i, g_i at the image's first visit; u becomes the mean over both views
-       w_ij = exp(s_ij / t) / max(u_i, 1e-8), a constant to the gradient
-       L = 1/B sum over rows of (-s+ + mean over negatives of w s)
-   The value says nothing; the gradient at gamma 1 is 2 t times that of dcl. Of an image that occurs twice in a batch, the
-   later row's u stays. u is kept as its logarithm. */
+/* Global contrastive loss with moving averages (Yuan et al. 2022, SogCLR). With N = 2B rows, n = N - 2 negatives each
+   and a number u for every image of the dataset: g_i = mean over negatives of exp(s / t) u_i = (1 - gamma) u + gamma
+   g_i, g_i at the image's first visit; u becomes the mean over both views w_ij = exp(s_ij / t) / max(u_i, 1e-8), a
+   constant to the gradient L = 1/B sum over rows of (-s+ + mean over negatives of w s) The value says nothing; the
+   gradient at gamma 1 is 2 t times that of dcl. Of an image that occurs twice in a batch, the later row's u stays. u is
+   kept as its logarithm. */
 #include "loss/loss.h"
 
 #include <math.h>
 
 enum { TEMPERATURE, GAMMA };
 
-static const double least = 1e-8; /* of u in the weights */
+static const double least = 1e-8;  /* of u in the weights */
 static const double largest = 600; /* logarithm of a weight, far beyond sense, so that all stays finite */
 
 static const mio__parameter parameters[] = {
@@ -92,5 +90,11 @@ static void advance(mio_loss *loss)
         loss->log_moving[loss->indices[b]] = averages[b];
 }
 
-const mio__loss_kind mio__loss_sogclr = {"sogclr", parameters, 2, .steepest = steepest, .run = run, .advance = advance,
-                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP, .extra = extra};
+const mio__loss_kind mio__loss_sogclr = {"sogclr",
+                                         parameters,
+                                         2,
+                                         .steepest = steepest,
+                                         .run = run,
+                                         .advance = advance,
+                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP,
+                                         .extra = extra};

@@ -81,9 +81,11 @@ mio_status mio__loss_make_tensors(mio_loss *loss, size_t dim)
         if (!tensor->exact && (number || dim))
             status = make_tensor(loss, i, number ? 0 : dim);
         else if (tensor->rank == 2 && dim && (tensor->shape[0] != classes(loss) || tensor->shape[1] != dim))
-            status = mio__fail(MIO_ERROR_STATE, "loss '%s': '%s' are %zu x %zu, and the batch and the parameter 'classes' "
-                                                "ask for %zu x %zu; make another loss",
-                               mio_loss_name(loss), tensor->name, tensor->shape[0], tensor->shape[1], classes(loss), dim);
+            status =
+                mio__fail(MIO_ERROR_STATE,
+                          "loss '%s': '%s' are %zu x %zu, and the batch and the parameter 'classes' "
+                          "ask for %zu x %zu; make another loss",
+                          mio_loss_name(loss), tensor->name, tensor->shape[0], tensor->shape[1], classes(loss), dim);
     }
     return status;
 }
@@ -226,9 +228,9 @@ static mio_status check_count(const mio__loss_tensor *tensor, const char *name, 
     if (!tensor->exact)
         return mio__fail(MIO_ERROR_STATE, "tensor '%s' is not made yet; call mio_loss_compute or mio_loss_set_tensor",
                          name);
-    return count == tensor->count ? MIO_OK
-                                  : mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has %zu values, not %zu", name,
-                                              tensor->count, count);
+    return count == tensor->count
+               ? MIO_OK
+               : mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has %zu values, not %zu", name, tensor->count, count);
 }
 
 mio_status mio_loss_get_tensor(const mio_loss *loss, const char *name, size_t count, double *values)
@@ -262,16 +264,17 @@ mio_status mio_loss_set_tensor(mio_loss *loss, const char *name, size_t count, c
     mio_status status = find_tensor(loss, name, values, &index);
     for (size_t i = 0; !status && i < count; i++)
         if (!isfinite((float)values[i]))
-            status = mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s': value %zu is %g; it must be finite, also as a float", name,
-                               i, values[i]);
+            status = mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s': value %zu is %g; it must be finite, also as a float",
+                               name, i, values[i]);
     if (!status && parameter_of(loss, index) < loss->settings.count)
         return count == 1 ? mio_loss_set(loss, name, values[0])
                           : mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has 1 value, not %zu", name, count);
     if (!status && !loss->tensors[index].exact)
-        status = !count || count % classes(loss)
-                     ? mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has %zu rows; %zu values are no whole number for each",
-                                 name, classes(loss), count)
-                     : mio__loss_make_tensors(loss, count / classes(loss));
+        status =
+            !count || count % classes(loss)
+                ? mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has %zu rows; %zu values are no whole number for each",
+                            name, classes(loss), count)
+                : mio__loss_make_tensors(loss, count / classes(loss));
     if (!status)
         status = check_count(&loss->tensors[index], name, count);
     for (size_t i = 0; !status && i < count; i++) {

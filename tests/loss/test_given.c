@@ -84,7 +84,8 @@ START_TEST(test_finite_differences)
             for (size_t i = 0; i < count; i++)
                 along += grad[i] * direction[i];
             const double error = fabs(difference / step - along);
-            const double size = support_norm(count, grad) * support_norm(count, direction) + 1e-4 * fabs(value) / scales[x];
+            const double size =
+                support_norm(count, grad) * support_norm(count, direction) + 1e-4 * fabs(value) / scales[x];
             ck_assert_msg(error <= 1e-8 * size, "%s, %zu x %zu, scale %g: off by %g", smooth[_i], pairs, dim, scales[x],
                           error / size);
             mio_loss_release(loss);
@@ -311,7 +312,8 @@ static void check_sogclr(mio_context *context, const golden_file *golden, const 
         for (size_t i = 0; i < pairs; i++)
             indices[i] = (i + (size_t)step - 1) % pairs;
         ASSERT_OK(mio_loss_set_batch(loss, pairs, NULL, indices));
-        ck_assert_double_eq(compute(loss, pairs, dim, z, NULL), compute(loss, pairs, dim, z, grad)); /* the first moves nothing */
+        ck_assert_double_eq(compute(loss, pairs, dim, z, NULL),
+                            compute(loss, pairs, dim, z, grad)); /* the first moves nothing */
         snprintf(name, sizeof name, "%s/sogclr/t0.1_step%d/gradient", input, step);
         ck_assert_double_le(support_distance(2 * pairs * dim, grad, record(golden, name, 2 * pairs * dim)), 1e-12);
         snprintf(name, sizeof name, "%s/sogclr/t0.1_step%d/u", input, step);
@@ -403,7 +405,8 @@ END_TEST
 
 /* ---- queues ---- */
 
-/* Twelve rows pass through a queue of five; moco's keys and nnclr's first view enter it, and a value alone moves nothing. */
+/* Twelve rows pass through a queue of five; moco's keys and nnclr's first view enter it, and a value alone moves
+ * nothing. */
 START_TEST(test_queue_moves)
 {
     enum { PAIRS = 4, DIM = 3 };

@@ -122,8 +122,8 @@ END_TEST
 /* ---- a loss of the caller's own ---- */
 
 /* The mean square distance of the views, less that of view 1 to the batch's next image. */
-static mio_status attract_and_repel(void *user, size_t pairs, size_t dim, const float *z1, const float *z2, double *value,
-                                    float *grad_z1, float *grad_z2)
+static mio_status attract_and_repel(void *user, size_t pairs, size_t dim, const float *z1, const float *z2,
+                                    double *value, float *grad_z1, float *grad_z2)
 {
     const double share = 1 / (double)(pairs * dim);
     ++*(int *)user;

@@ -250,6 +250,18 @@ void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch
     mio__parallel(context, workers, s.c.items, forward_piece, &s);
 }
 
+static mio__real scale_of(const mio__batch_norm *norm, mio__real gamma, mio__real running_variance)
+{
+    return (mio__real)((double)gamma / sqrt((double)running_variance + norm->epsilon));
+}
+
+void mio__batch_norm_scale(const mio__batch_norm *norm, const mio__real *gamma, const mio__real *running_variance,
+                           mio__real *scale)
+{
+    for (size_t c = 0; c < channel_count(norm); c++)
+        scale[c] = scale_of(norm, gamma[c], running_variance[c]);
+}
+
 static void infer_piece(void *argument, size_t item, size_t worker)
 {
     (void)worker;
@@ -257,8 +269,7 @@ static void infer_piece(void *argument, size_t item, size_t worker)
     const piece p = find_piece(s->norm, &s->c, NULL, item);
     mio__real scale[BLOCK_LIMIT];
     for (size_t c = 0; c < s->norm->shape.block; c++)
-        scale[c] = (mio__real)((double)s->gamma[p.channels + c] /
-                               sqrt((double)s->running_variance[p.channels + c] + s->norm->epsilon));
+        scale[c] = scale_of(s->norm, s->gamma[p.channels + c], s->running_variance[p.channels + c]);
     normalize_piece(s, &p, s->running_mean + p.channels, scale);
 }
 

@@ -29,6 +29,9 @@ void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch
                              const mio__real *x, const mio__real *residual, const mio__real *gamma,
                              const mio__real *beta, mio__real *mean, mio__real *rstd, mio__real *running_mean,
                              mio__real *running_variance, mio__real *y);
+/** Its factor of each channel in evaluation: gamma / sqrt(running_variance + epsilon), rounded once. */
+void mio__batch_norm_scale(const mio__batch_norm *norm, const mio__real *gamma, const mio__real *running_variance,
+                           mio__real *scale);
 /** Evaluation: the same with the running statistics, which stay as they are. */
 void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batch_norm *norm, const mio__real *x,
                            const mio__real *residual, const mio__real *gamma, const mio__real *beta,

@@ -1,6 +1,7 @@
 #include "kernels/conv.h"
 
 #include "kernels/conv_direct.h"
+#include "kernels/conv_gather.h"
 #include "kernels/winograd.h"
 
 struct mio__conv {
@@ -13,6 +14,8 @@ struct mio__conv {
         *derived[2];  /* weights as forward and the data gradient read them; direct forward reads them as they are */
     mio__real *zeros; /* a pixel */
     mio__direct direct[2]; /* forward, data gradient */
+    int gathers;           /* direct forward goes through copies */
+    mio__gather gather;
     mio__direct_weights direct_gradient;
     mio__winograd_pass winograd[2];
     mio__winograd_gradient winograd_gradient;
@@ -76,6 +79,11 @@ static size_t choose(const mio__conv_geometry *geometry, mio__conv_algorithm alg
 static mio_status plan_direct(mio__conv *conv, int passes)
 {
     const mio__conv_geometry *geometry = &conv->geometry;
+    conv->gathers = !conv->training && mio__gather_suits(geometry);
+    if (conv->gathers) {
+        conv->gather = mio__gather_make(geometry);
+        return MIO_OK;
+    }
     for (int backward = 0; backward < passes; backward++) {
         const mio_status status = mio__direct_create(conv->context, geometry, backward, &conv->direct[backward]);
         if (status)
@@ -153,6 +161,8 @@ const char *mio__conv_algorithm_name(const mio__conv *conv)
 
 size_t mio__conv_scratch_size(const mio__conv *conv, size_t workers)
 {
+    if (conv->gathers)
+        return mio__gather_scratch_size(&conv->gather, workers);
     size_t size = 0;
     for (int backward = 0; backward < (conv->training ? 2 : 1); backward++)
         size = larger(size, conv->m ? mio__winograd_pass_scratch_size(&conv->winograd[backward], workers)
@@ -173,22 +183,30 @@ void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights
         mio__direct_transpose(conv->context, &conv->geometry, workers, weights, conv->derived[1]);
 }
 
-void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y)
+void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish,
+                     const mio__real *x, mio__real *y)
 {
     if (conv->m)
-        mio__winograd_pass_run(conv->context, &conv->winograd[0], workers, scratch, conv->derived[0], x, y, 0);
+        mio__winograd_pass_run(conv->context, &conv->winograd[0], workers, scratch, conv->derived[0], finish, x, y, 0);
+    else if (conv->gathers)
+        mio__gather_run(conv->context, &conv->gather, workers, scratch, conv->weights, finish, x, y);
     else
-        mio__direct_run(conv->context, &conv->direct[0], workers, scratch, conv->weights, x, y, 0);
+        mio__direct_run(conv->context, &conv->direct[0], workers, scratch, conv->weights, finish, x, y, 0);
+}
+
+void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y)
+{
+    mio__conv_infer(conv, workers, scratch, NULL, x, y);
 }
 
 void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const mio__real *dy, mio__real *dx,
                              int accumulate)
 {
     if (conv->m)
-        mio__winograd_pass_run(conv->context, &conv->winograd[1], workers, scratch, conv->derived[1], dy, dx,
+        mio__winograd_pass_run(conv->context, &conv->winograd[1], workers, scratch, conv->derived[1], NULL, dy, dx,
                                accumulate);
     else
-        mio__direct_run(conv->context, &conv->direct[1], workers, scratch, conv->derived[1], dy, dx, accumulate);
+        mio__direct_run(conv->context, &conv->direct[1], workers, scratch, conv->derived[1], NULL, dy, dx, accumulate);
 }
 
 void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x,

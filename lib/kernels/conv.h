@@ -1,9 +1,10 @@
-/* 2-D convolution in the blocked layout: forward, data gradient, weight gradient; and, as its 1x1 case on 1x1 images, the
-   fully connected layer. */
+/* 2-D convolution in the blocked layout: forward, data gradient, weight gradient; and, as its 1x1 case on 1x1 images,
+   the fully connected layer. */
 #ifndef MIO_KERNELS_CONV_H
 #define MIO_KERNELS_CONV_H
 
 #include "core/context.h"
+#include "kernels/finish.h"
 #include "kernels/layout.h"
 #include "kernels/real.h"
 
@@ -37,16 +38,20 @@ void mio__conv_destroy(mio__conv *conv);
 /** What mio__conv_create chose: "direct", "winograd2" or "winograd4". */
 const char *mio__conv_algorithm_name(const mio__conv *conv);
 
-/** Bytes of scratch that the passes need for so many workers. Shared by all convolutions of a network, one at a time. */
+/** Bytes of scratch that the passes need for so many workers. Shared by all convolutions of a network, one at a time.
+ */
 size_t mio__conv_scratch_size(const mio__conv *conv, size_t workers);
 /**
- * Derives the forms of the weights that the passes read (transposed, rotated, Winograd-transformed). Call after every change
- * of the weights and before the passes; they keep a pointer to `weights`.
+ * Derives the forms of the weights that the passes read (transposed, rotated, Winograd-transformed). Call after every
+ * change of the weights and before the passes; they keep a pointer to `weights`.
  */
 void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights);
 
 /** y = conv(x). All images of all views. Tensors aligned to 64 bytes, disjoint; scratch aligned to 64. */
 void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y);
+/** The same, and y finished. */
+void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish,
+                     const mio__real *x, mio__real *y);
 /** dx = (accumulate ? dx : 0) + the gradient of conv with respect to x, for the gradient dy of y. */
 void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const mio__real *dy, mio__real *dx,
                              int accumulate);

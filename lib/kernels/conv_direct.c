@@ -1,5 +1,7 @@
 #include "kernels/conv_direct.h"
 
+#include "kernels/batch_norm_vector.h"
+
 #include <string.h>
 
 /* An item of parallel work holds about this many multiplications at least: some tens of microseconds. */
@@ -143,14 +145,25 @@ size_t mio__direct_scratch_size(const mio__direct *direct, size_t workers)
 typedef struct run {
     const mio__direct *direct;
     const mio__real **lists;
+    const mio__finish *finish;
     const mio__real *weights, *source;
     mio__real *target;
     int accumulate;
 } run;
 
-/* One segment of one row of one written block: weights and source are those of the block and of the group. */
-static void run_segment(const run *job, const mio__segment *segment, size_t row, const mio__real *weights,
-                        const mio__real *source, mio__real *target, const mio__real **lists)
+void mio__finish_rows(const mio__finish *finish, size_t index, size_t block, size_t rows, const mio__real *target,
+                      mio__real *y)
+{
+    const size_t channel = index * block;
+    MIO__PICK(mio__batch_norm_loops)
+        ->normalize(rows, block, finish->mean + channel, finish->scale + channel, finish->beta + channel, y,
+                    finish->residual ? finish->residual + (y - target) : NULL, finish->relu, y);
+}
+
+/* One segment of one row of one written block: weights and source are those of the block and of the group. Returns
+   where it was written. */
+static mio__real *run_segment(const run *job, const mio__segment *segment, size_t row, const mio__real *weights,
+                              const mio__real *source, mio__real *target, const mio__real **lists)
 {
     const mio__direct *direct = job->direct;
     const mio__shape *from = &direct->source;
@@ -172,6 +185,7 @@ static void run_segment(const run *job, const mio__segment *segment, size_t row,
         mio__gemm_run(gemm, lists, lists + length, to, count);
     else if (!job->accumulate)
         memset(to, 0, gemm->n * gemm->m * sizeof *to);
+    return to;
 }
 
 /* Items: written block, then group, then row, then part of the row, the last changing fastest. */
@@ -188,15 +202,20 @@ static void run_item(void *argument, size_t item, size_t worker)
         job->source + group * from->blocks * from->height * from->width * direct->lanes * from->block;
     mio__real *target = job->target + (group * to->blocks + block) * to->height * to->width * direct->lanes * to->block;
     const size_t begin = part * direct->segments_per_item, end = begin + direct->segments_per_item;
-    for (size_t i = begin; i < end && i < direct->segment_count; i++)
-        run_segment(job, &direct->segments[i], row, weights, source, target,
-                    job->lists + worker * 2 * list_length(direct));
+    for (size_t i = begin; i < end && i < direct->segment_count; i++) {
+        mio__real *written = run_segment(job, &direct->segments[i], row, weights, source, target,
+                                         job->lists + worker * 2 * list_length(direct));
+        if (job->finish)
+            mio__finish_rows(job->finish, block, to->block, direct->segments[i].length * direct->lanes, job->target,
+                             written);
+    }
 }
 
 void mio__direct_run(mio_context *context, const mio__direct *direct, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__real *source, mio__real *target, int accumulate)
+                     const mio__real *weights, const mio__finish *finish, const mio__real *source, mio__real *target,
+                     int accumulate)
 {
-    run job = {direct, scratch, weights, source, target, accumulate != 0};
+    run job = {direct, scratch, finish, weights, source, target, accumulate != 0};
     const size_t parts = (direct->segment_count + direct->segments_per_item - 1) / direct->segments_per_item;
     mio__parallel(context, workers, direct->target.blocks * direct->groups * direct->target.height * parts, run_item,
                   &job);

@@ -36,9 +36,13 @@ mio_status mio__direct_create(mio_context *context, const mio__conv_geometry *ge
                               mio__direct *direct);
 void mio__direct_destroy(mio_context *context, mio__direct *direct);
 size_t mio__direct_scratch_size(const mio__direct *direct, size_t workers);
-/** weights: [target block][source block][row][column][source channel][target channel]. */
+/** weights: [target block][source block][row][column][source channel][target channel]. finish may be NULL. */
 void mio__direct_run(mio_context *context, const mio__direct *direct, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__real *source, mio__real *target, int accumulate);
+                     const mio__real *weights, const mio__finish *finish, const mio__real *source, mio__real *target,
+                     int accumulate);
+/** Finishes `rows` rows of `block` channels at y, of channel block `index`; they lie in the tensor `target`. */
+void mio__finish_rows(const mio__finish *finish, size_t index, size_t block, size_t rows, const mio__real *target,
+                      mio__real *y);
 
 /** Weights as the data gradient reads them: [in block][out block][row][column][out channel][in channel]. */
 void mio__direct_transpose(mio_context *context, const mio__conv_geometry *geometry, size_t workers,

@@ -1,5 +1,7 @@
 #include "kernels/winograd.h"
 
+#include "kernels/conv_direct.h"
+
 /* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache,
    so that all workers share each point's; fewest items that keep workers busy. */
 enum { COLUMNS = 64, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
@@ -118,6 +120,7 @@ typedef struct run {
     char *own;         /* of all workers */
     mio__real *arrays; /* likewise, or shared */
     const mio__real *weights, *source;
+    const mio__finish *finish;
     mio__real *target;
     int accumulate;
     size_t first, tiles; /* phased: the block at hand */
@@ -149,6 +152,14 @@ static void transform_output(const run *job, const mio__real *products, size_t t
     for (size_t i = 0; i < tiling->m * tiling->m; i++)
         pixels[i] = (mio__real *)found[i]; /* of the written tensor, whose pixels are writable */
     tiling->transforms->output(products + slot * pixel, product_stride(pass), pixel, pixels, job->accumulate);
+    for (size_t r = 0; job->finish && r < tiling->m; r++) {
+        size_t inside = 0; /* pixels of a row follow each other */
+        while (inside < tiling->m && pixels[r * tiling->m + inside] != outside)
+            inside++;
+        if (inside)
+            mio__finish_rows(job->finish, block, pass->target.block, inside * tiling->lanes, job->target,
+                             pixels[r * tiling->m]);
+    }
 }
 
 /* The product of one point, one target block and the tiles of one GEMM. */
@@ -232,11 +243,21 @@ static void output_item(void *argument, size_t item, size_t worker)
 }
 
 void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass, size_t workers, void *scratch,
-                            const mio__real *weights, const mio__real *source, mio__real *target, int accumulate)
+                            const mio__real *weights, const mio__finish *finish, const mio__real *source,
+                            mio__real *target, int accumulate)
 {
     const size_t tiles = pass->tiling.tiles;
     mio__real *arrays = (mio__real *)(void *)((char *)scratch + workers * own_size(pass));
-    run job = {pass, scratch, arrays, weights, source, target, accumulate, 0, 0};
+    run job = {
+        .pass = pass,
+        .own = scratch,
+        .arrays = arrays,
+        .weights = weights,
+        .source = source,
+        .finish = finish,
+        .target = target,
+        .accumulate = accumulate,
+    };
     if (!pass->phased) {
         mio__parallel(context, workers, (tiles + pass->slots - 1) / pass->slots, private_item, &job);
         return;

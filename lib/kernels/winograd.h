@@ -35,9 +35,10 @@ typedef struct mio__winograd_pass {
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,
                                            const mio__real *zeros);
 size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t workers);
-/** weights: as made by mio__winograd_prepare. */
+/** weights: as made by mio__winograd_prepare. finish may be NULL. */
 void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass, size_t workers, void *scratch,
-                            const mio__real *weights, const mio__real *source, mio__real *target, int accumulate);
+                            const mio__real *weights, const mio__finish *finish, const mio__real *source,
+                            mio__real *target, int accumulate);
 
 /** Elements from point to point of the transformed weights, and in all. */
 size_t mio__winograd_weight_stride(const mio__winograd_pass *pass);

@@ -10,11 +10,17 @@ mio__real *mio__pass_at(const mio__pass *pass, size_t place)
 
 void mio__pass_prepare(const mio__pass *pass)
 {
-    const mio__graph *graph = pass->plan->graph;
-    for (size_t s = 0; s < graph->step_count; s++)
-        if (pass->plan->convs[s])
-            mio__conv_prepare(pass->plan->convs[s], pass->workers,
-                              pass->tensors[mio__step_layer(graph, &graph->steps[s])->tensor].value);
+    const mio__plan *plan = pass->plan;
+    for (size_t s = 0; s < plan->graph->step_count; s++) {
+        const mio__tensor *tensors = pass->tensors + mio__step_layer(plan->graph, &plan->graph->steps[s])->tensor;
+        if (plan->convs[s])
+            mio__conv_prepare(plan->convs[s], pass->workers, tensors[0].value);
+        if (plan->finished[s] != MIO__NONE) {
+            const mio__batch_norm norm = mio__plan_batch_norm(plan, s);
+            mio__batch_norm_scale(&norm, tensors[0].value, tensors[3].value,
+                                  plan->scales + mio__plan_scales_at(plan, s));
+        }
+    }
 }
 
 static void conv_forward(const mio__pass *pass, size_t s, const mio__tensor *tensors, int bias, const mio__real *x,
@@ -45,6 +51,23 @@ static void batch_norm_forward(const mio__pass *pass, size_t s, const mio__tenso
     tensors[4].value[0] += (mio__real)plan->images.views;
 }
 
+/* A batch norm together with the convolution before it. */
+static void run_finished(const mio__pass *pass, size_t s)
+{
+    const mio__plan *plan = pass->plan;
+    const mio__step *norm = &plan->graph->steps[s], *conv = &plan->graph->steps[plan->finished[s]];
+    const mio__tensor *tensors = pass->tensors + mio__step_layer(plan->graph, norm)->tensor;
+    const mio__finish finish = {
+        .mean = tensors[2].value,
+        .scale = plan->scales + mio__plan_scales_at(plan, s),
+        .beta = tensors[1].value,
+        .residual = norm->other == MIO__NONE ? NULL : mio__pass_at(pass, plan->values[norm->other]),
+        .relu = norm->relu,
+    };
+    mio__conv_infer(plan->convs[plan->finished[s]], pass->workers, pass->scratch, &finish,
+                    mio__pass_at(pass, plan->values[conv->input]), mio__pass_at(pass, plan->values[s + 1]));
+}
+
 static void run_step(const mio__pass *pass, size_t s)
 {
     const mio__plan *plan = pass->plan;
@@ -53,6 +76,12 @@ static void run_step(const mio__pass *pass, size_t s)
     const mio__tensor *tensors = pass->tensors + layer->tensor;
     const mio__shape *input = &plan->graph->values[step->input].shape;
     const mio__shape *output = &plan->graph->values[s + 1].shape;
+    if (plan->values[s + 1] == MIO__NONE) /* a later step computes it */
+        return;
+    if (plan->finished[s] != MIO__NONE) {
+        run_finished(pass, s);
+        return;
+    }
     const mio__real *x = mio__pass_at(pass, plan->values[step->input]);
     const mio__real *other = step->other == MIO__NONE ? NULL : mio__pass_at(pass, plan->values[step->other]);
     mio__real *y = mio__pass_at(pass, plan->values[s + 1]);

@@ -68,9 +68,12 @@ static void note_forward(const mio__plan *plan, buffers *all)
             use(&all->items[v], graph->step_count + 1);
     }
     for (size_t s = 0; s < graph->step_count; s++) {
-        use(&all->items[graph->steps[s].input], s + 1);
+        const size_t conv = plan->finished[s];
+        use(&all->items[graph->steps[conv == MIO__NONE ? s : conv].input], s + 1);
         if (graph->steps[s].other != MIO__NONE)
             use(&all->items[graph->steps[s].other], s + 1);
+        if (conv != MIO__NONE)
+            all->items[conv + 1].size = 0;
     }
 }
 
@@ -133,6 +136,8 @@ static void share_forward(const mio__plan *plan, buffers *all)
         const mio__step *step = &plan->graph->steps[s];
         const int sum = step->kind == MIO__LAYER_ADD;
         if (step->kind != MIO__LAYER_BATCH_NORM && step->kind != MIO__LAYER_RELU && !sum)
+            continue;
+        if (plan->finished[s] != MIO__NONE)
             continue;
         if (all->items[step->input].to == s + 1 && (sum || step->other != step->input))
             all->items[s + 1].host = step->input;
@@ -259,6 +264,33 @@ static mio_status plan_buffers(mio__plan *plan)
 
 /* ---- the plan ---- */
 
+/* A convolution without bias that only a batch norm reads is finished by it. */
+static void find_finished(mio__plan *plan)
+{
+    const mio__graph *graph = plan->graph;
+    for (size_t s = 0; s < graph->step_count; s++) {
+        const mio__step *step = &graph->steps[s];
+        const mio__value *input = &graph->values[step->input];
+        plan->finished[s] = MIO__NONE;
+        if (plan->training || step->kind != MIO__LAYER_BATCH_NORM || !step->input || input->consumers > 1 ||
+            input->output)
+            continue;
+        const mio__step *before = &graph->steps[step->input - 1];
+        if (before->kind == MIO__LAYER_CONV && !mio__step_layer(graph, before)->bias)
+            plan->finished[s] = step->input - 1;
+    }
+}
+
+size_t mio__plan_scales_at(const mio__plan *plan, size_t step)
+{
+    size_t at = 0;
+    for (size_t s = 0; s < step; s++) {
+        const mio__shape *shape = &plan->graph->values[s + 1].shape;
+        at += plan->finished[s] == MIO__NONE ? 0 : (shape->blocks * shape->block + 15) / 16 * 16;
+    }
+    return at;
+}
+
 static mio_status plan_convs(mio__plan *plan)
 {
     const mio__graph *graph = plan->graph;
@@ -298,7 +330,13 @@ mio_status mio__plan_create(mio_context *context, const mio__graph *graph, const
     made->gradients = mio__alloc(context, (steps + 1) * sizeof *made->gradients);
     made->statistics = mio__alloc(context, (steps + 1) * sizeof *made->statistics);
     made->temporary = mio__alloc(context, (steps + 1) * sizeof *made->temporary);
-    const int room = made->convs && made->values && made->gradients && made->statistics && made->temporary;
+    made->finished = mio__alloc(context, (steps + 1) * sizeof *made->finished);
+    int room = made->convs && made->values && made->gradients && made->statistics && made->temporary && made->finished;
+    if (room) {
+        find_finished(made);
+        made->scales = mio__alloc(context, (mio__plan_scales_at(made, steps) + 1) * sizeof *made->scales);
+        room = made->scales != NULL;
+    }
     mio_status status = room ? plan_buffers(made) : MIO_ERROR_MEMORY;
     if (!status && made->arena_size >= SIZE_MAX / 4)
         status = mio__fail(MIO_ERROR_MEMORY, "out of memory: %zu images in a batch are too many", images->count);
@@ -322,6 +360,8 @@ void mio__plan_destroy(mio__plan *plan)
     mio__free(plan->context, plan->gradients);
     mio__free(plan->context, plan->statistics);
     mio__free(plan->context, plan->temporary);
+    mio__free(plan->context, plan->finished);
+    mio__free(plan->context, plan->scales);
     mio__free(plan->context, plan);
 }
 

@@ -15,6 +15,10 @@ typedef struct mio__plan {
     int training;
     uint64_t prepared; /* version of the weights that the convolutions were prepared with; 0 for none */
     mio__conv **convs; /* one a step; NULL for other steps */
+    /* Inference: the convolution that a batch norm step finishes, one a step, MIO__NONE for none. It is computed in the
+       batch norm's step; its own value is never stored, and its own place is MIO__NONE. */
+    size_t *finished;
+    mio__real *scales; /* inference: of all channels of all those batch norms, step by step */
     /* Places in the arena in bytes, or MIO__NONE. */
     size_t *values;     /* one a value */
     size_t *gradients;  /* one a value */
@@ -34,6 +38,8 @@ void mio__plan_destroy(mio__plan *plan);
 size_t mio__plan_scratch_size(const mio__plan *plan, size_t workers);
 /** Bytes of the means of a batch norm step, and of its reciprocal deviations, which follow them. */
 size_t mio__plan_statistics_size(const mio__plan *plan, size_t step);
+/** Elements before the scales of a finishing batch norm step; for the number of steps, of all of them. */
+size_t mio__plan_scales_at(const mio__plan *plan, size_t step);
 /** The batch norm that a step is, with this plan's images. */
 mio__batch_norm mio__plan_batch_norm(const mio__plan *plan, size_t step);
 

@@ -94,6 +94,7 @@ mio_status mio__training_forward(mio_encoder *encoder)
         training->plan->prepared = encoder->version;
     }
     mio__pass_forward(&pass);
+    training->plan->prepared = ++encoder->version; /* for inference, which derives from running statistics too */
     training->ready = 1;
     return MIO_OK;
 }

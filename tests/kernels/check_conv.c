@@ -1,6 +1,7 @@
 /* Holds every convolution kernel against the definition over odd shapes, and, with --bench, times them. */
 #define _POSIX_C_SOURCE 200809L
 #include "core/random.h"
+#include "kernels/batch_norm.h"
 #include "kernels/conv.h"
 #include "kernels/target.h"
 #include "support/allocator.h"
@@ -196,6 +197,67 @@ static void check_accumulation(const char *what, const mio__conv_geometry *g, mi
     free_tensors(&t);
 }
 
+/* Whether element i of the output belongs to a real image. */
+static int real_image(const mio__conv_geometry *g, size_t i)
+{
+    const size_t group = i / mio__group_size(&g->output, &g->images) % g->images.groups;
+    return i / g->output.block % g->images.lanes < mio__group_count(&g->images, group);
+}
+
+/* Batch norm after a convolution, apart or as its finish: turns with and without residual and ReLU. arrays: mean,
+   deviation, gamma, beta, scale. */
+static void check_finish(const char *what, const mio__conv_geometry *g, mio_context *context, const mio__conv *conv,
+                         void *scratch, const tensors *t, mio__real *const *arrays)
+{
+    const size_t count = mio__tensor_size(&g->output, &g->images);
+    mio__real *apart = new_tensor(count), *finished = new_tensor(count);
+    for (int turn = 0; turn < 4; turn++) {
+        const mio__batch_norm norm = {g->output, g->images, 1e-5, 0.1, turn % 2};
+        const mio__real *residual = turn / 2 ? t->dy : NULL;
+        mio__batch_norm_scale(&norm, arrays[2], arrays[1], arrays[4]);
+        const mio__finish finish = {arrays[0], arrays[4], arrays[3], residual, norm.relu};
+        mio__conv_forward(conv, 2, scratch, t->x, apart);
+        mio__batch_norm_infer(context, 2, &norm, apart, residual, arrays[2], arrays[3], arrays[0], arrays[1], apart);
+        mio__conv_infer(conv, turn + 1, scratch, &finish, t->x, finished);
+        for (size_t i = 0; i < count; i++) /* what fills up the last group is nobody's */
+            if (apart[i] != finished[i] && real_image(g, i))
+                ck_abort_msg("%s: finished, turn %d: element %zu is %g, not %g", what, turn, i, (double)finished[i],
+                             (double)apart[i]);
+    }
+    free(apart), free(finished);
+}
+
+/* As inference plans it, where few images go other ways than in training. */
+static void check_inference(const char *what, const mio__conv_geometry *g, mio__conv_algorithm algorithm,
+                            const tensors *expected, const tolerance *allowed, double length)
+{
+    mio_context *context;
+    mio__conv *conv;
+    void *scratch;
+    mio__real *arrays[5];
+    ck_assert_int_eq(mio_context_create(&context), MIO_OK);
+    ck_assert_int_eq(mio_context_set(context, "threads", 5), MIO_OK);
+    ck_assert_int_eq(mio__conv_create(context, g, algorithm, 0, &conv), MIO_OK);
+    ck_assert(!posix_memalign(&scratch, 64, mio__conv_scratch_size(conv, 5) + 64));
+    for (size_t i = 0; i < 5; i++) {
+        const size_t channels = g->output.blocks * g->output.block;
+        arrays[i] = new_tensor(channels);
+        for (size_t c = 0; c < channels; c++)
+            arrays[i][c] = c < g->output.channels ? (mio__real)(1 + i + c % 7) / 4 : 0;
+    }
+    tensors t = new_tensors(g);
+    mio__conv_prepare(conv, 5, t.w);
+    mio__conv_forward(conv, 5, scratch, t.x, t.y);
+    compare(what, t.y, expected->y, mio__tensor_size(&g->output, &g->images), length, allowed);
+    check_finish(what, g, context, conv, scratch, &t, arrays);
+    for (size_t i = 0; i < 5; i++)
+        free(arrays[i]);
+    free_tensors(&t);
+    free(scratch);
+    mio__conv_destroy(conv);
+    mio_context_release(context);
+}
+
 static void check_problem(const problem *p, size_t views, size_t count)
 {
     const mio__conv_geometry g = geometry_of(p, views, count);
@@ -215,6 +277,7 @@ static void check_problem(const problem *p, size_t views, size_t count)
         compare(what, t.dw, expected.dw, weight_count(&g), pixels, &allowed);
         check_filling(what, &g, &t);
         check_accumulation(what, &g, (mio__conv_algorithm)algorithm, &expected, &allowed, taps * (double)p->out);
+        check_inference(what, &g, (mio__conv_algorithm)algorithm, &expected, &allowed, taps * (double)p->in);
         run(&g, (mio__conv_algorithm)algorithm, 1, &u, 0);
         run(&g, (mio__conv_algorithm)algorithm, 5, &v, 0);
         same_bits(what, &t, &u, &g);

@@ -347,7 +347,7 @@ START_TEST(plan_shares_memory)
         good(mio__plan_create(context, &encoder->graph, &images, MIO__CONV_EXACT, training, &plan));
         printf("ResNet-18, %s of %zu x %zu: planned %.1f MB, unshared %.1f MB\n", training ? "training" : "inference",
                images.views, images.count, (double)plan->arena_size * 1e-6, (double)plan->unshared_size * 1e-6);
-        ck_assert_double_lt((double)plan->arena_size, (training ? 0.6 : 0.2) * (double)plan->unshared_size);
+        ck_assert_double_lt((double)plan->arena_size, (training ? 0.6 : 0.4) * (double)plan->unshared_size);
         mio__plan_destroy(plan);
     }
     mio_encoder_release(encoder);

@@ -1,0 +1,26 @@
+/* Direct convolution of few images, forward: for each column of taps a copy of the image, shifted and padded with
+   zeros, in which the pixels that a tap reads follow each other, so that one GEMM takes many of them; a weight is read
+   once for all. */
+#ifndef MIO_KERNELS_CONV_GATHER_H
+#define MIO_KERNELS_CONV_GATHER_H
+
+#include "core/context.h"
+#include "kernels/conv.h"
+#include "kernels/gemm.h"
+
+typedef struct mio__gather {
+    mio__conv_geometry geometry;
+    size_t rows;    /* of one copy */
+    size_t columns; /* of C, of one GEMM: pixels x lanes */
+    mio__gemm whole, rest;
+} mio__gather;
+
+/** Whether it beats one GEMM for each run of columns that meet the same taps. */
+int mio__gather_suits(const mio__conv_geometry *geometry);
+mio__gather mio__gather_make(const mio__conv_geometry *geometry);
+size_t mio__gather_scratch_size(const mio__gather *gather, size_t workers);
+/** weights: [output block][input block][row][column][input channel][output channel]. finish may be NULL. */
+void mio__gather_run(mio_context *context, const mio__gather *gather, size_t workers, void *scratch,
+                     const mio__real *weights, const mio__finish *finish, const mio__real *x, mio__real *y);
+
+#endif

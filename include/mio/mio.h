@@ -8,6 +8,7 @@
 #include <mio/augment.h>
 #include <mio/encoder.h>
 #include <mio/loss.h>
+#include <mio/analysis.h>
 #include <mio/optim.h>
 #include <mio/train.h>
 #include <mio/evaluate.h>

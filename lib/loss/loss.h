@@ -33,6 +33,12 @@ typedef struct mio__loss_kind {
     unsigned flags;
     /** Bytes of loss->extra at this shape; 0 on overflow. NULL: none. */
     size_t (*extra)(const mio_loss *loss, const mio__pair_plan *plan);
+    /**
+     * For mio_analysis_displacements: runs the passes over negatives, turns the positives' similarities into the
+     * derivatives of their attraction, writes the L2 term's derivative by each, and returns the factor of what the passes
+     * added. NULL: not known in parts.
+     */
+    double (*split)(mio__pairs *pairs, const double *p, double *by_l2);
     /** Names of the learnable tensors, classes x dim each; where the name is a parameter's, that number. */
     const char *tensors[2];
 } mio__loss_kind;

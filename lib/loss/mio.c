@@ -41,8 +41,9 @@ static double l2_pull(const mio__pairs *pairs, const double *p)
     return -2 * p[L2] / (double)pairs->plan.dim / (double)pairs->plan.pairs;
 }
 
-/* Turns the positives' similarities into their derivatives, weight each, and returns the sum of softplus(-s / tp). */
-static double judge_positives(mio__pairs *pairs, const double *p, double weight)
+/* Turns the positives' similarities into their derivatives, weight each and by_l2 beside, and returns the sum of
+   softplus(-s / tp). */
+static double judge_positives(mio__pairs *pairs, const double *p, double weight, double by_l2)
 {
     const double rate = mio__rate(p[POSITIVE]);
     double sum = 0;
@@ -50,22 +51,42 @@ static double judge_positives(mio__pairs *pairs, const double *p, double weight)
         double *s = &pairs->similarity_of_pair[b];
         const double x = -rate * *s;
         sum += mio__softplus(x);
-        *s = -weight * rate * mio__sigmoid(x) + l2_pull(pairs, p);
+        *s = -weight * rate * mio__sigmoid(x) + by_l2;
     }
     return sum;
 }
 
+/* Weights of a positive pair of images, and of an ordered negative pair of rows. */
+static double positive_weight_of(const mio__pairs *pairs, const double *p)
+{
+    const double rows = 2 * (double)pairs->plan.pairs;
+    return p[REDUCTION] != 0 ? 2 / (rows * (rows - 1)) : 2 / rows;
+}
+
+static double negative_weight_of(const mio__pairs *pairs, const double *p)
+{
+    const double rows = 2 * (double)pairs->plan.pairs;
+    return p[REDUCTION] != 0 ? 1 / (rows * (rows - 1)) : 1 / (rows * (rows - 2));
+}
+
 static double compute_mio(mio__pairs *pairs, const double *p)
 {
-    const double rows = 2 * (double)pairs->plan.pairs, rate = mio__rate(p[NEGATIVE]);
-    const int pooled = p[REDUCTION] != 0;
-    const double positive_weight = pooled ? 2 / (rows * (rows - 1)) : 2 / rows;
-    const double negative_weight = pooled ? 1 / (rows * (rows - 1)) : 1 / (rows * (rows - 2));
+    const double rate = mio__rate(p[NEGATIVE]), positive_weight = positive_weight_of(pairs, p);
+    const double negative_weight = negative_weight_of(pairs, p);
     const double square = mio__pairs_mean_square(pairs);
-    const double positive = judge_positives(pairs, p, positive_weight);
+    const double positive = judge_positives(pairs, p, positive_weight, l2_pull(pairs, p));
     const double negative = mio__pairs_softplus(pairs, rate);
     mio__pairs_finish(pairs, 2 * negative_weight * rate, pairs->similarity_of_pair);
     return positive_weight * positive + negative_weight * negative + p[L2] * square;
+}
+
+static double split_mio(mio__pairs *pairs, const double *p, double *by_l2)
+{
+    const double rate = mio__rate(p[NEGATIVE]);
+    judge_positives(pairs, p, positive_weight_of(pairs, p), 0);
+    mio__pairs_softplus(pairs, rate);
+    *by_l2 = l2_pull(pairs, p);
+    return 2 * negative_weight_of(pairs, p) * rate;
 }
 
 /* The sum of exp(rate s) over all ordered negative pairs. */
@@ -103,6 +124,7 @@ static double compute_decoupled(mio__pairs *pairs, const double *p)
     return value + mio__softplus(log_mean);
 }
 
-const mio__loss_kind mio__loss_mio = {"mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio};
+const mio__loss_kind mio__loss_mio = {
+    "mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio, .split = split_mio};
 const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled", decoupled_parameters, 3, .steepest = steepest,
                                                 .compute = compute_decoupled};

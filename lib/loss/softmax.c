@@ -41,7 +41,8 @@ static const mio__parameter nt_xent_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
 };
 
-static double compute_nt_xent(mio__pairs *pairs, const double *p)
+/* Everything but the passes that the gradient needs; the positives' derivatives stand in similarity_of_pair. */
+static double judge_nt_xent(mio__pairs *pairs, const double *p)
 {
     const double rate = mio__rate(p[TEMPERATURE]), weight = 0.5 / (double)pairs->plan.pairs;
     mio__pairs_log_sums(pairs, 0, rate);
@@ -57,8 +58,23 @@ static double compute_nt_xent(mio__pairs *pairs, const double *p)
         }
         pairs->similarity_of_pair[b] = weight * rate * pulled;
     }
-    pull(pairs, 1, &rate);
     return weight * value;
+}
+
+static double compute_nt_xent(mio__pairs *pairs, const double *p)
+{
+    const double rate = mio__rate(p[TEMPERATURE]), value = judge_nt_xent(pairs, p);
+    pull(pairs, 1, &rate);
+    return value;
+}
+
+static double split_nt_xent(mio__pairs *pairs, const double *p, double *by_l2)
+{
+    const double rate = mio__rate(p[TEMPERATURE]);
+    judge_nt_xent(pairs, p);
+    mio__pairs_pull(pairs, 1, &rate);
+    *by_l2 = 0;
+    return 1;
 }
 
 /* ---- dcl, dclw ---- */
@@ -163,8 +179,8 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
     return value;
 }
 
-const mio__loss_kind mio__loss_nt_xent = {"nt_xent", nt_xent_parameters, 1, .steepest = steepest,
-                                          .compute = compute_nt_xent};
+const mio__loss_kind mio__loss_nt_xent = {
+    "nt_xent", nt_xent_parameters, 1, .steepest = steepest, .compute = compute_nt_xent, .split = split_nt_xent};
 const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl};
 const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, .steepest = steepest, .compute = compute_dclw};
 const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl};

@@ -142,6 +142,9 @@ void mio__loss_clear_gradient(const mio_loss *loss, size_t view);
  */
 mio_status mio__loss_similarities(const mio_loss *loss, double *positive, double *negative);
 
+/** Makes room for the moving averages of this many images, unseen ones at first, in a loss that has any. */
+mio_status mio__loss_reserve_indices(mio_loss *loss, size_t count);
+
 /* ---- batch.c: what is given beside the rows ---- */
 
 /** Checks labels, indices and targets against the shape of a batch and what the kind needs; numbers the classes. */

@@ -30,18 +30,14 @@ static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
     return plan->pairs * sizeof(double);
 }
 
-/* Makes room for every index, unseen ones at log 0. */
-static mio_status make_room(mio_loss *loss)
+mio_status mio__loss_reserve_indices(mio_loss *loss, size_t count)
 {
-    size_t needed = 0;
-    for (size_t b = 0; b < loss->index_count; b++)
-        needed = loss->indices[b] >= needed ? loss->indices[b] + 1 : needed;
-    if (needed > 0 && needed <= loss->moving_count)
+    if (!(loss->kind->flags & MIO__LOSS_INDICES) || count <= loss->moving_count)
         return MIO_OK;
-    if (!needed || needed > SIZE_MAX / 32)
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': an index of the batch is beyond the address space",
-                         mio_loss_name(loss));
-    const size_t room = needed > 2 * loss->moving_count ? needed : 2 * loss->moving_count;
+    if (count > SIZE_MAX / 32)
+        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': %zu indices are beyond the address space", mio_loss_name(loss),
+                         count);
+    const size_t room = count > 2 * loss->moving_count ? count : 2 * loss->moving_count;
     double *moving = mio__alloc_zeroed(loss->context, room, sizeof *moving);
     if (!moving)
         return MIO_ERROR_MEMORY;
@@ -53,9 +49,18 @@ static mio_status make_room(mio_loss *loss)
     return MIO_OK;
 }
 
+static size_t largest_index(const mio_loss *loss)
+{
+    size_t index = 0;
+    for (size_t b = 0; b < loss->index_count; b++)
+        index = loss->indices[b] > index ? loss->indices[b] : index;
+    return index;
+}
+
 static mio_status run(mio_loss *loss, double *value)
 {
-    const mio_status status = make_room(loss);
+    const size_t index = largest_index(loss);
+    const mio_status status = mio__loss_reserve_indices(loss, index < SIZE_MAX ? index + 1 : index);
     if (status)
         return status;
     mio__pairs *pairs = &loss->pairs;

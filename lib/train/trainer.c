@@ -54,11 +54,14 @@ static mio_status make_buffers(mio_trainer *trainer)
     return trainer->statistics && trainer->square_sums ? MIO_OK : MIO_ERROR_MEMORY;
 }
 
-/* What the loss learns is stepped with the encoder. */
+/* What the loss learns is stepped with the encoder, and what it keeps for every image has its place from the start. */
 static mio_status add_loss(mio_trainer *trainer)
 {
     const mio__loss_tensor *tensors;
-    mio_status status = mio__loss_make_tensors(trainer->loss, trainer->dim);
+    mio_status status =
+        mio__loss_reserve_indices(trainer->loss, mio_dataset_count(mio__loader_dataset(trainer->loader)));
+    if (!status)
+        status = mio__loss_make_tensors(trainer->loss, trainer->dim);
     const size_t count = mio__loss_tensors(trainer->loss, &tensors);
     for (size_t i = 0; !status && i < count; i++) {
         char name[64];

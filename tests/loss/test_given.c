@@ -582,6 +582,61 @@ START_TEST(test_save_and_restore)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+/* Labels, targets in either precision, a queue, a loss of the caller's: every allocation refused once. */
+static mio_status give_everything(mio_context *context, const float *narrow)
+{
+    static const int32_t labels[KEPT_PAIRS] = {1, 0, 1, 2, 2, 2, 7, -1, 0};
+    static const size_t indices[KEPT_PAIRS] = {3, 1, 2, 0, 8, 7, 6, 5, 4};
+    mio_loss *loss = NULL, *supcon = NULL, *anchors = NULL;
+    mio_status status = mio_loss_create(context, "nnclr", &loss);
+    if (!status)
+        status = mio_loss_set_queue(loss, KEPT_PAIRS, KEPT_DIM, narrow);
+    if (!status)
+        status = mio_loss_set_targets(loss, KEPT_PAIRS, KEPT_DIM, narrow, narrow + KEPT_HALF);
+    if (!status) /* in double: the queue is widened */
+        status = mio_loss_compute_f64(loss, KEPT_PAIRS, KEPT_DIM, z, z + KEPT_HALF, NULL, grad, grad + KEPT_HALF);
+    if (!status)
+        status = mio_loss_create(context, "supcon", &supcon);
+    if (!status)
+        status = mio_loss_set_batch(supcon, KEPT_PAIRS, labels, indices);
+    if (!status)
+        status = mio_loss_compute_f64(supcon, KEPT_PAIRS, KEPT_DIM, z, z + KEPT_HALF, NULL, grad, grad + KEPT_HALF);
+    if (!status)
+        status = mio_loss_create(context, "cam", &anchors);
+    if (!status)
+        status = mio_loss_set_tensor(anchors, "anchors", 10 * 3, z);
+    mio_loss_release(loss);
+    mio_loss_release(supcon);
+    mio_loss_release(anchors);
+    return status;
+}
+
+START_TEST(test_out_of_memory)
+{
+    float narrow[2 * KEPT_HALF];
+    test_allocator allocator;
+    test_allocator_init(&allocator);
+    mio_context *context = test_allocator_context(&allocator, 1);
+    support_views(KEPT_PAIRS, KEPT_DIM, z, z + KEPT_HALF, 5);
+    support_narrow(2 * KEPT_HALF, z, narrow);
+    ASSERT_OK(give_everything(context, narrow));
+    const size_t held = allocator.blocks;
+    test_allocator_fail_at(&allocator, 0);
+    ASSERT_OK(give_everything(context, narrow));
+    const size_t requests = allocator.requests;
+    ck_assert_uint_gt(requests, 15);
+    for (size_t n = 1; n <= requests; n++) {
+        test_allocator_fail_at(&allocator, n);
+        ck_assert_msg(give_everything(context, narrow) == MIO_ERROR_MEMORY, "request %zu of %zu", n, requests);
+        ck_assert_uint_eq(allocator.blocks, held);
+    }
+    mio_context_release(context);
+    ck_assert_uint_eq(allocator.mistakes, 0);
+}
+END_TEST
+
 /* ---- a loss of the caller's own ---- */
 
 typedef struct counter {
@@ -658,6 +713,7 @@ int main(void)
     tcase_add_test(tests, test_queue_from_seed);
     tcase_add_test(tests, test_tensors);
     tcase_add_loop_test(tests, test_save_and_restore, 0, 6);
+    tcase_add_test(tests, test_out_of_memory);
     tcase_add_test(tests, test_custom);
     return support_run("loss/given", tests);
 }

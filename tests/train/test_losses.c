@@ -3,6 +3,7 @@
 #include "tiny.h"
 
 #include "loss/loss.h"
+#include "support/allocator.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -119,6 +120,73 @@ START_TEST(test_failed_step)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static const char *const keepers[] = {"sogclr", "moco", "prototype", "siglip", "supcon"};
+
+static mio_status make_keeper(mio_context *context, const char *name, mio_trainer **trainer)
+{
+    mio_status status = tiny_trainer(context, &(tiny_options){.loss = name}, trainer);
+    if (!status)
+        status = mio_trainer_set(*trainer, "labels", 1);
+    return !status && !strcmp(name, "moco") ? mio_loss_set((*trainer)->loss, "queue_size", 50) : status;
+}
+
+/* A trainer is made, steps, is saved and restored into another. */
+static mio_status life(mio_context *context, const char *name)
+{
+    mio_trainer *trainer = NULL, *other = NULL;
+    mio_status status = make_keeper(context, name, &trainer);
+    for (int step = 0; !status && step < 2; step++)
+        status = mio_trainer_step(trainer, NULL);
+    if (!status)
+        status = mio_trainer_save(trainer, path);
+    if (!status)
+        status = make_keeper(context, name, &other);
+    if (!status)
+        status = mio_trainer_restore(other, path);
+    mio_trainer_release(trainer);
+    mio_trainer_release(other);
+    return status;
+}
+
+START_TEST(test_every_request_may_be_refused)
+{
+    test_allocator allocator;
+    test_allocator_init(&allocator);
+    mio_context *context = test_allocator_context(&allocator, 1);
+    ck_assert_msg(!life(context, keepers[_i]), "%s", mio_last_error());
+    const size_t held = atomic_load(&allocator.blocks);
+    test_allocator_fail_at(&allocator, 0);
+    ck_assert_int_eq(life(context, keepers[_i]), MIO_OK);
+    const size_t requests = atomic_load(&allocator.requests);
+    for (size_t n = 1; n <= requests; n++) {
+        test_allocator_fail_at(&allocator, n);
+        ck_assert_msg(life(context, keepers[_i]) == MIO_ERROR_MEMORY, "request %zu of %zu", n, requests);
+        ck_assert_uint_eq(atomic_load(&allocator.blocks), held);
+    }
+    mio_context_release(context);
+    ck_assert_uint_eq(atomic_load(&allocator.blocks), 0);
+    ck_assert_uint_eq(atomic_load(&allocator.mistakes), 0);
+}
+END_TEST
+
+START_TEST(test_later_steps_request_nothing)
+{
+    test_allocator allocator;
+    test_allocator_init(&allocator);
+    mio_context *context = test_allocator_context(&allocator, 2);
+    mio_trainer *trainer = NULL;
+    ck_assert_msg(!make_keeper(context, keepers[_i], &trainer), "%s", mio_last_error());
+    tiny_run(trainer, 1, NULL);
+    test_allocator_fail_from(&allocator, 1);
+    tiny_run(trainer, 12, NULL);
+    ck_assert_uint_eq(atomic_load(&allocator.requests), 0);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
 /* ---- a loss of the caller's own ---- */
 
 /* The mean square distance of the views, less that of view 1 to the batch's next image. */
@@ -185,6 +253,8 @@ int main(void)
     tcase_add_test(tests, test_learns);
     tcase_add_test(tests, test_labels_are_asked_for);
     tcase_add_loop_test(tests, test_failed_step, 0, 2);
+    tcase_add_loop_test(tests, test_every_request_may_be_refused, 0, 5);
+    tcase_add_loop_test(tests, test_later_steps_request_nothing, 0, 5);
     tcase_add_test(tests, test_custom);
     Suite *suite = suite_create("train/losses");
     suite_add_tcase(suite, tests);

@@ -86,7 +86,8 @@ MIO_API mio_encoder *mio_encoder_retain(mio_encoder *encoder);
 MIO_API void mio_encoder_release(mio_encoder *encoder);
 
 /**
- * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast) or
+ * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast),
+ * "initialization" (how mio_encoder_initialize draws convolutions: torchvision's way or PyTorch's default), or
  * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
  * calls with fewer than 12 images run image by image, with less delay, and may differ from larger calls in the last bits).
  */
@@ -117,7 +118,7 @@ MIO_API mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t ch
 MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean,
                                                  double *deviation);
 
-/** Draws all weights afresh, as torchvision initialises (convolutions: Kaiming normal, fan-out). */
+/** Draws all weights afresh as "initialization" says; linear layers uniform within 1/sqrt(fan-in), batch norm the identity. */
 MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
 
 /** Number of weights and running statistics. */

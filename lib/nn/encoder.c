@@ -6,8 +6,9 @@
 #include <string.h>
 
 static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
+static const char *const initializations[] = {"torchvision", "uniform", NULL};
 
-enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_COUNT };
+enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_INITIALIZATION, PARAMETER_COUNT };
 
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
@@ -16,6 +17,10 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_BATCH_INVARIANT] =
         {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
          "give an image the same bits alone and among others, at a higher cost for few images", ""},
+    [PARAMETER_INITIALIZATION] =
+        {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0, initializations,
+         "how mio_encoder_initialize draws convolutions: Kaiming normal over the fan-out, or uniform within 1/sqrt(fan-in), "
+         "PyTorch's default", ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
@@ -112,6 +117,11 @@ mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder)
 int mio__encoder_batch_invariant(const mio_encoder *encoder)
 {
     return encoder->settings.values[PARAMETER_BATCH_INVARIANT] != 0;
+}
+
+mio__initialization mio__encoder_initialization(const mio_encoder *encoder)
+{
+    return (mio__initialization)encoder->settings.values[PARAMETER_INITIALIZATION];
 }
 
 const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char *layer)

@@ -1,4 +1,4 @@
-/* Initial weights as torchvision draws them. */
+/* Initial weights as torchvision draws them, or as PyTorch does by itself. */
 #include "core/random.h"
 #include "nn/network.h"
 
@@ -10,13 +10,13 @@ enum { PIECE = 1 << 14 };
 typedef struct drawing {
     const mio__layer *layer;
     size_t fan_in;
+    int normal; /* else uniform */
     uint64_t seed;
     size_t tensor, count;
     float *values; /* PyTorch's layout, so that the blocking has no part in which weight gets which number */
 } drawing;
 
-/* Convolutions: Kaiming normal over the fan-out, for ReLU. Linear layers: torch's own uniform over the fan-in. A value
-   takes two words of the stream. */
+/* Kaiming normal over the fan-out, for ReLU, or uniform within 1/sqrt(fan-in). A value takes two words of the stream. */
 static void draw_piece(void *argument, size_t item, size_t worker)
 {
     (void)worker;
@@ -29,7 +29,7 @@ static void draw_piece(void *argument, size_t item, size_t worker)
     mio__random_start(&random, draw->seed, 0, draw->tensor, 0, MIO__PURPOSE_INITIALIZE);
     random.counter[0] = (uint32_t)(first / 2); /* a block of four words serves two values */
     for (size_t i = first; i < last; i++) {
-        if (layer->kind == MIO__LAYER_CONV) {
+        if (draw->normal) {
             draw->values[i] = (float)(deviation * mio__random_normal(&random));
         } else {
             draw->values[i] = (float)mio__random_between(&random, -bound, bound);
@@ -42,7 +42,11 @@ static void draw_tensor(mio_encoder *encoder, size_t index, uint64_t seed, float
 {
     const mio__layer *layer = mio__tensor_layer(encoder, index);
     const mio__tensor *tensor = &encoder->tensors[index];
-    drawing draw = {layer, encoder->graph.layers.items[layer->inputs[0]].channels, seed, index, tensor->count, values};
+    const int conv = layer->kind == MIO__LAYER_CONV;
+    const size_t channels = encoder->graph.layers.items[layer->inputs[0]].channels;
+    drawing draw = {layer, conv ? channels * layer->kernel * layer->kernel : channels,
+                    conv && mio__encoder_initialization(encoder) == MIO__INITIALIZE_TORCHVISION, seed, index,
+                    tensor->count, values};
     mio__parallel(encoder->context, mio__workers(encoder->context), (tensor->count + PIECE - 1) / PIECE, draw_piece,
                   &draw);
     mio__tensor_pack(encoder, index, values, tensor->value);

@@ -55,6 +55,10 @@ struct mio_encoder {
 
 /** An encoder of these layers with tensors of zeros, running variances of 1. Errors: mio__graph_make's. */
 mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder);
+/** How convolutions are drawn. */
+typedef enum mio__initialization { MIO__INITIALIZE_TORCHVISION, MIO__INITIALIZE_UNIFORM } mio__initialization;
+/** The parameter "initialization". */
+mio__initialization mio__encoder_initialization(const mio_encoder *encoder);
 /** The parameter "batch_invariant". */
 int mio__encoder_batch_invariant(const mio_encoder *encoder);
 /** The algorithm that the parameter asks for. */

@@ -431,6 +431,10 @@ static mio_status make_encoder(construction *c)
                               (size_t)projector[MIO__RECIPE_HIDDEN], (size_t)projector[MIO__RECIPE_OUT]);
     status = mio_builder_finish(builder, features, projections, &c->encoder);
     mio_builder_release(builder);
+    if (!status && encoder[MIO__RECIPE_INITIALIZATION] != 0) {
+        status = mio_encoder_set(c->encoder, "initialization", encoder[MIO__RECIPE_INITIALIZATION]);
+        status = status ? status : mio_encoder_initialize(c->encoder, mio__seed(c->recipe->context));
+    }
     return status ? status : mio_encoder_set_normalization(c->encoder, c->channels, c->mean, c->deviation);
 }
 

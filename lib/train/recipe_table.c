@@ -3,6 +3,7 @@
 #include <mio/encoder.h>
 
 static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL};
+static const char *const initializations[] = {"torchvision", "uniform", NULL};
 
 const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
     [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL,
@@ -12,6 +13,9 @@ const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] =
     [MIO__RECIPE_STEM] = {"stem", MIO_PARAMETER_CHOICE, MIO_STEM_SMALL, 0, 0, 0, 0, stems, "first layers", ""},
     [MIO__RECIPE_IMAGENET_STEM_FROM] = {"imagenet_stem_from", MIO_PARAMETER_INTEGER, 64, 0, 1e6, 0, 0, NULL,
                                         "views of at least this size take the imagenet stem instead; 0: none", "pixels"},
+    [MIO__RECIPE_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, initializations,
+                                    "first weights of convolutions: Kaiming normal over the fan-out, or PyTorch's default: "
+                                    "smaller, so that a learning rate counts for more under batch norm", ""},
     [MIO__RECIPE_HEIGHT] = {"height", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
                             "of the views; 0: the dataset's", "pixels"},
     [MIO__RECIPE_WIDTH] = {"width", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
@@ -62,6 +66,7 @@ static const mio__recipe_setting reference[] = {
     {"encoder.depth", 18},
     {"encoder.base_width", 16},
     {"encoder.stem", MIO_STEM_SMALL},
+    {"encoder.initialization", 1},
     {"projector.layers", 2},
     {"projector.hidden", 2048},
     {"projector.out", 128},

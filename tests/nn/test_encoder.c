@@ -4,6 +4,38 @@
 
 /* ---- initialisation and tensors ---- */
 
+typedef struct expectation {
+    const char *name;
+    size_t count;
+    double deviation, bound;
+} expectation;
+
+/* Mean, deviation and bound of a tensor, within four standard errors; the same seed gives the same, another one others. */
+static void check_drawing(mio_encoder *encoder, mio_encoder *same, const expectation *e)
+{
+    float *values = malloc(e->count * sizeof *values), *others = malloc(e->count * sizeof *values);
+    double sum = 0, square = 0;
+    good(mio_encoder_get_tensor(encoder, e->name, e->count, values));
+    good(mio_encoder_get_tensor(same, e->name, e->count, others));
+    ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
+    for (size_t k = 0; k < e->count; k++) {
+        ck_assert_double_le(fabs(values[k]), e->bound);
+        sum += values[k];
+        square += (double)values[k] * values[k];
+    }
+    const double n = (double)e->count;
+    ck_assert_double_lt(fabs(sum / n), 4 * e->deviation / sqrt(n));
+    ck_assert_double_lt(fabs(sqrt(square / n) / e->deviation - 1), 4 / sqrt(2 * n));
+    good(mio_encoder_initialize(same, 1));
+    good(mio_encoder_get_tensor(same, e->name, e->count, others));
+    ck_assert_int_ne(memcmp(values, others, e->count * sizeof *values), 0);
+    good(mio_encoder_initialize(same, 0));
+    good(mio_encoder_get_tensor(same, e->name, e->count, others));
+    ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
+    free(values);
+    free(others);
+}
+
 START_TEST(initial_weights)
 {
     mio_builder *b;
@@ -16,40 +48,25 @@ START_TEST(initial_weights)
     good(mio_builder_finish(b, h, z, &encoder));
     good(mio_builder_finish(b, h, z, &same));
     mio_builder_release(b);
-    static const struct expectation {
-        const char *name;
-        size_t count;
-        double deviation, bound;
-    } expectations[] = {
+    static const expectation torchvision[] = {
         {"conv0.weight", 40 * 3 * 25, 0.0447213595, 1},          /* sqrt(2 / (40 x 25)) */
         {"conv2.weight", 60 * 40 * 9, 0.0608580619, 1},          /* sqrt(2 / (60 x 9)) */
         {"linear4.weight", 50 * 60, 0.0745355992, 0.1290994449}, /* 1 / sqrt(60), its third */
         {"linear4.bias", 50, 0.0745355992, 0.1290994449},
     };
-    for (size_t i = 0; i < 4; i++) {
-        const struct expectation *e = &expectations[i];
-        float *values = malloc(e->count * sizeof *values), *others = malloc(e->count * sizeof *values);
-        double sum = 0, square = 0;
-        good(mio_encoder_get_tensor(encoder, e->name, e->count, values));
-        good(mio_encoder_get_tensor(same, e->name, e->count, others));
-        ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
-        for (size_t k = 0; k < e->count; k++) {
-            ck_assert_double_le(fabs(values[k]), e->bound);
-            sum += values[k];
-            square += (double)values[k] * values[k];
-        }
-        const double n = (double)e->count;
-        ck_assert_double_lt(fabs(sum / n), 4 * e->deviation / sqrt(n));
-        ck_assert_double_lt(fabs(sqrt(square / n) / e->deviation - 1), 4 / sqrt(2 * n));
-        good(mio_encoder_initialize(same, 1));
-        good(mio_encoder_get_tensor(same, e->name, e->count, others));
-        ck_assert_int_ne(memcmp(values, others, e->count * sizeof *values), 0);
-        good(mio_encoder_initialize(same, 0));
-        good(mio_encoder_get_tensor(same, e->name, e->count, others));
-        ck_assert_int_eq(memcmp(values, others, e->count * sizeof *values), 0);
-        free(values);
-        free(others);
-    }
+    static const expectation uniform[] = {
+        {"conv0.weight", 40 * 3 * 25, 0.0666666667, 0.1154700539}, /* 1 / sqrt(3 x 25), its third */
+        {"conv2.weight", 60 * 40 * 9, 0.0304290310, 0.0527046277}, /* 1 / sqrt(40 x 9), its third */
+        {"linear4.weight", 50 * 60, 0.0745355992, 0.1290994449},
+    };
+    for (size_t i = 0; i < 4; i++)
+        check_drawing(encoder, same, &torchvision[i]);
+    good(mio_encoder_set_text(encoder, "initialization", "uniform"));
+    good(mio_encoder_set_text(same, "initialization", "uniform"));
+    good(mio_encoder_initialize(encoder, 0));
+    good(mio_encoder_initialize(same, 0));
+    for (size_t i = 0; i < 3; i++)
+        check_drawing(encoder, same, &uniform[i]);
     float one;
     good(mio_encoder_get_tensor(encoder, "bn1.num_batches_tracked", 1, &one));
     ck_assert(one == 0);

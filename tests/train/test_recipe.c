@@ -70,6 +70,7 @@ START_TEST(documented_choices)
         {"mio-reference", "optimizer.nesterov", 1}, {"mio-reference", "optimizer.momentum", 0.9},
         {"mio-reference", "optimizer.weight_decay", 5e-4}, {"mio-reference", "optimizer.exclude_vectors", 0},
         {"mio-reference", "trainer.epochs", 4},     {"mio-reference", "augment.crop_scale_min", 0.2},
+        {"mio-reference", "encoder.initialization", 1},
         {"mio-reference", "augment.hue", 0},        {"mio-reference", "augment.jitter_order", 1},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {

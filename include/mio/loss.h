@@ -55,8 +55,8 @@ MIO_API mio_status mio_loss_parameter(const mio_loss *loss, size_t index, mio_pa
  * message names array, row and column), MIO_ERROR_MEMORY.
  * Work space: O(pairs x dim), kept by the loss; no pairs x pairs matrix at any size.
  * Numerics: sums in double, in an order that does not depend on the thread count. Where a temperature of negatives is
- * below 0.05 (hcl: 0.05 (1 + beta)) float would lose digits, and the whole batch is computed in double, about 5 times
- * slower.
+ * below 0.05 (hcl: 0.05 (1 + beta); schane: 0.1; siglip: scale or bias above 20) float would lose digits, and the whole
+ * batch is computed in double, about 5 times slower.
  * Thread-safety: one call at a time on each loss.
  */
 MIO_API mio_status mio_loss_compute(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2,

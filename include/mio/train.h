@@ -23,7 +23,11 @@ MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_
 MIO_API mio_trainer *mio_trainer_retain(mio_trainer *trainer);
 /** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_trainer_release(mio_trainer *trainer);
-/** Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval". */
+/**
+ * Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval", "labels" (1: the loss
+ * gets the labels of each batch; dataset indices it gets in any case). What the loss learns is added to the optimizer,
+ * which must then not step once the loss is gone; the loss's state is part of checkpoints.
+ */
 MIO_API mio_status mio_trainer_set(mio_trainer *trainer, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_trainer_set_text(mio_trainer *trainer, const char *parameter, const char *text);

@@ -424,19 +424,25 @@ static size_t real_rows(const mio__pairs *pairs, size_t tile)
     return left < pairs->plan.edge ? left : pairs->plan.edge;
 }
 
-static uint32_t class_of(const mio__pairs *pairs, size_t tile, size_t row)
+/* Classes of a tile's rows. */
+static const uint32_t *classes_of(const mio__pairs *pairs, size_t tile)
 {
-    return pairs->class_of[tile * pairs->plan.edge % pairs->plan.slots_per_view + row];
+    return pairs->class_of + tile * pairs->plan.edge % pairs->plan.slots_per_view;
 }
 
 static void exclude_classes(const mio__pairs *pairs, size_t left, size_t right, void *s)
 {
-    const size_t columns = real_rows(pairs, left), rows = real_rows(pairs, right);
+    const size_t columns = real_rows(pairs, left), rows = real_rows(pairs, right), edge = pairs->plan.edge;
+    const uint32_t *of_column = classes_of(pairs, left), *of_row = classes_of(pairs, right);
     const int unwanted = pairs->choice == MIO__PAIR_OTHER_CLASS;
     for (size_t j = 0; j < rows; j++)
-        for (size_t i = 0; i < columns; i++)
-            if ((class_of(pairs, left, i) == class_of(pairs, right, j)) == unwanted)
-                exclude(pairs, s, j, i);
+        for (size_t i = 0; i < columns; i++) {
+            const int out = (of_column[i] == of_row[j]) == unwanted;
+            if (pairs->plan.wide)
+                ((double *)s)[j * edge + i] = out ? -INFINITY : ((const double *)s)[j * edge + i];
+            else
+                ((float *)s)[j * edge + i] = out ? -INFINITY : ((const float *)s)[j * edge + i];
+        }
 }
 
 /* Takes out pairs of a row with itself, positive pairs and filling. */

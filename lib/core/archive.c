@@ -171,6 +171,11 @@ mio_status mio__archive_create(mio_context *context, const char *path, const cha
     return status;
 }
 
+void mio__archive_store(mio__archive_writer *writer)
+{
+    deflateParams(&writer->stream, Z_NO_COMPRESSION, Z_DEFAULT_STRATEGY); /* cannot fail before there is input */
+}
+
 /* Compresses the contents behind the place where the record's header will go. */
 static mio_status write_stream(mio__archive_writer *writer, const void *bytes, size_t size, uint32_t *crc)
 {

@@ -9,6 +9,12 @@ typedef struct mio__archive_writer mio__archive_writer;
 
 /** Starts a file. kind: four letters ("ENCO", "CHKP") in the header. Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY. */
 mio_status mio__archive_create(mio_context *context, const char *path, const char *kind, mio__archive_writer **writer);
+/**
+ * Stores the records that follow as they are, in zlib's format all the same: weights give Huffman codes a tenth of
+ * their size at most, and reading that back takes longer than all the rest of loading an encoder. To be called before
+ * the first record.
+ */
+void mio__archive_store(mio__archive_writer *writer);
 /** Appends a record; names are unique, at most 255 bytes. Errors: MIO_ERROR_IO (a full disk included), MIO_ERROR_MEMORY. */
 mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const void *bytes, size_t size);
 /** Writes the end mark, syncs, renames over path, syncs the folder, and frees the writer. On failure path is as before. */

@@ -57,7 +57,11 @@ static void relu_backward(void *argument, size_t item, size_t worker)
 void mio__relu_backward(mio_context *context, size_t workers, size_t count, const mio__real *y, const mio__real *dy,
                         mio__real *dx, int accumulate)
 {
-    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = y, .b = dy, .y = dx,
+    pass s = {.count = count,
+              .kernels = MIO__PICK(mio__elementwise_loops),
+              .a = y,
+              .b = dy,
+              .y = dx,
               .accumulate = accumulate};
     mio__parallel(context, workers, piece_count(count), relu_backward, &s);
 }
@@ -249,15 +253,23 @@ static size_t weight_place(const mio__shape *input, const mio__shape *output, si
     return ((blocks * kernel * kernel + tap) * input->block + in % input->block) * output->block + out % output->block;
 }
 
+/* So many output channels at a time, which fill a cache line: a block never begins or ends within them. */
+enum { TOGETHER = 16 };
+
 void mio__pack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const float *torch,
                        mio__real *weights)
 {
-    const size_t taps = kernel * kernel;
-    memset(weights, 0, input->blocks * input->block * output->blocks * output->block * taps * sizeof *weights);
-    for (size_t out = 0; out < output->channels; out++)
-        for (size_t in = 0; in < input->channels; in++)
+    const size_t taps = kernel * kernel, row = input->channels * taps, tile = input->block * output->block;
+    memset(weights, 0, input->blocks * output->blocks * tile * taps * sizeof *weights);
+    for (size_t out = 0; out < output->channels; out += TOGETHER, torch += TOGETHER * row) {
+        const size_t left = output->channels - out, count = left < TOGETHER ? left : TOGETHER;
+        for (size_t in = 0; in < input->channels; in++) {
+            mio__real *to = weights + weight_place(input, output, kernel, out, in, 0);
             for (size_t tap = 0; tap < taps; tap++)
-                weights[weight_place(input, output, kernel, out, in, tap)] = *torch++;
+                for (size_t i = 0; i < count; i++)
+                    to[tap * tile + i] = torch[i * row + in * taps + tap];
+        }
+    }
 }
 
 void mio__unpack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const mio__real *weights,

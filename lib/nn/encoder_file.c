@@ -139,6 +139,7 @@ mio_status mio_encoder_save(const mio_encoder *encoder, const char *path)
     mio_status status = mio__archive_create(encoder->context, path, "ENCO", &writer);
     if (status)
         return status;
+    mio__archive_store(writer);
     status = mio__encoder_write(encoder, writer);
     if (!status)
         return mio__archive_commit(writer);
@@ -262,15 +263,16 @@ static mio_status read_network(mio_context *context, mio__archive *archive, mio_
 
 /* Everything of an encoder that a file holds besides its graph, read and checked before any of it is used. */
 typedef struct contents {
-    double *both;      /* means, deviations */
-    mio__real *values; /* of all tensors, as stored */
-    float *torch;      /* room for one tensor */
+    double *both;          /* means, deviations */
+    mio__real *values;     /* of all tensors, as stored */
+    mio__real *own_values; /* what of that is to be freed */
+    float *torch;          /* room for one tensor */
 } contents;
 
 static void free_contents(mio_context *context, contents *read)
 {
     mio__free(context, read->both);
-    mio__free(context, read->values);
+    mio__free(context, read->own_values);
     mio__free(context, read->torch);
 }
 
@@ -286,6 +288,18 @@ static size_t values_count(const mio_encoder *encoder)
     return count ? place_of(encoder, count - 1) + encoder->tensors[count - 1].stored : 1;
 }
 
+/* Without a branch for each value. */
+static int all_finite(size_t count, const float *values)
+{
+    int wrong = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        wrong |= (bits & 0x7f800000) == 0x7f800000; /* infinite, or not a number */
+    }
+    return !wrong;
+}
+
 static mio_status read_tensor(const mio_encoder *encoder, mio__archive *archive, size_t index, contents *read)
 {
     const mio__tensor *tensor = &encoder->tensors[index];
@@ -294,18 +308,22 @@ static mio_status read_tensor(const mio_encoder *encoder, mio__archive *archive,
     const mio_status status = mio__archive_get(archive, name, read->torch, tensor->count * sizeof *read->torch);
     if (status)
         return status;
-    for (size_t i = 0; i < tensor->count; i++)
+    const int finite = all_finite(tensor->count, read->torch);
+    for (size_t i = 0; i < tensor->count && !finite; i++)
         if (!isfinite(read->torch[i]))
             return mio__fail(MIO_ERROR_FORMAT, "tensor '%s' of the file is not finite at place %zu", tensor->name, i);
     mio__tensor_pack(encoder, index, read->torch, read->values + place_of(encoder, index));
     return MIO_OK;
 }
 
-static mio_status read_contents(const mio_encoder *encoder, mio__archive *archive, contents *read)
+/* fresh: values go straight into the encoder, which is thrown away if one of them is refused. */
+static mio_status read_contents(const mio_encoder *encoder, mio__archive *archive, int fresh, contents *read)
 {
     const size_t channels = encoder->graph.layers.items[0].channels, size = channels * sizeof(double);
     read->both = mio__alloc(encoder->context, 2 * size);
-    read->values = mio__alloc_zeroed(encoder->context, values_count(encoder), sizeof *read->values);
+    if (!fresh)
+        read->own_values = mio__alloc_zeroed(encoder->context, values_count(encoder), sizeof *read->own_values);
+    read->values = fresh ? encoder->values : read->own_values;
     read->torch = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *read->torch);
     if (!read->both || !read->values || !read->torch)
         return MIO_ERROR_MEMORY;
@@ -333,15 +351,16 @@ static mio_status read_algorithm(mio__archive *archive, uint32_t *algorithm)
     return MIO_OK;
 }
 
-static mio_status load_contents(mio_encoder *encoder, mio__archive *archive)
+static mio_status load_contents(mio_encoder *encoder, mio__archive *archive, int fresh)
 {
     contents read = {0};
     const size_t size = encoder->graph.layers.items[0].channels * sizeof(double);
-    const mio_status status = read_contents(encoder, archive, &read);
+    const mio_status status = read_contents(encoder, archive, fresh, &read);
     if (!status) {
         memcpy(encoder->mean, read.both, size);
         memcpy(encoder->deviation, read.both + size / sizeof(double), size);
-        memcpy(encoder->values, read.values, values_count(encoder) * sizeof *read.values);
+        if (!fresh)
+            memcpy(encoder->values, read.values, values_count(encoder) * sizeof *read.values);
         mio__encoder_changed(encoder);
     }
     free_contents(encoder->context, &read);
@@ -358,7 +377,7 @@ mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_en
     if (!status)
         status = mio_encoder_set(made, "algorithm", algorithm);
     if (!status)
-        status = load_contents(made, archive);
+        status = load_contents(made, archive, 1);
     if (status)
         mio_encoder_release(made);
     else
@@ -393,7 +412,7 @@ mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive)
     if (!status)
         status = read_algorithm(archive, &algorithm);
     if (!status)
-        status = load_contents(encoder, archive);
+        status = load_contents(encoder, archive, 0);
     if (!status && algorithm != (uint32_t)mio__encoder_algorithm(encoder))
         mio__log(encoder->context, MIO_LOG_WARNING,
                  "the file was written with another convolution algorithm: results may differ in their last bits");

@@ -240,21 +240,51 @@ double mio__cross_softplus(const mio__cross *cross, double rate, double bias, vo
     return value;
 }
 
+/* Per column of a tile, the largest value above best and its row; rows and columns left out hold -infinity. */
+static void narrow_nearest(size_t edge, const float *s, double *best, uint32_t *place)
+{
+    float most[EDGE];
+    for (size_t i = 0; i < edge; i++)
+        most[i] = (float)best[i];
+    for (size_t row = 0; row < edge; row++)
+        for (size_t i = 0; i < edge; i++) {
+            const float x = s[row * edge + i];
+            place[i] = x > most[i] ? (uint32_t)row : place[i];
+            most[i] = x > most[i] ? x : most[i];
+        }
+    for (size_t i = 0; i < edge; i++)
+        best[i] = most[i];
+}
+
+static void wide_nearest(size_t edge, const double *s, double *best, uint32_t *place)
+{
+    for (size_t row = 0; row < edge; row++)
+        for (size_t i = 0; i < edge; i++) {
+            const double x = s[row * edge + i];
+            place[i] = x > best[i] ? (uint32_t)row : place[i];
+            best[i] = x > best[i] ? x : best[i];
+        }
+}
+
 static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
 {
     (void)unit, (void)weight;
-    const mio__cross *cross = self->cross;
-    const size_t edge = cross->pairs->plan.edge, left = cross->left.count - i * edge;
-    const size_t right = cross->right.count - j * edge;
-    for (size_t row = 0; row < edge && row < right; row++)
-        for (size_t column = 0; column < edge && column < left; column++) {
-            const size_t at = row * edge + column, l = i * edge + column;
-            const double x = cross->pairs->plan.wide ? ((const double *)s)[at] : (double)((const float *)s)[at];
-            if ((!j && !row) || x > self->largest[l]) {
-                self->largest[l] = x;
-                self->nearest[l] = j * edge + row;
-            }
-        }
+    const size_t edge = self->cross->pairs->plan.edge, left = self->cross->left.count - i * edge;
+    double best[EDGE];
+    uint32_t place[EDGE];
+    for (size_t column = 0; column < edge; column++) {
+        best[column] = j && column < left ? self->largest[i * edge + column] : -INFINITY;
+        place[column] = EDGE; /* none in this tile */
+    }
+    if (self->cross->pairs->plan.wide)
+        wide_nearest(edge, s, best, place);
+    else
+        narrow_nearest(edge, s, best, place);
+    for (size_t column = 0; column < edge && column < left; column++) {
+        if (place[column] < EDGE)
+            self->nearest[i * edge + column] = j * edge + place[column];
+        self->largest[i * edge + column] = best[column];
+    }
 }
 
 void mio__cross_nearest(const mio__cross *cross, size_t *nearest, double *largest)

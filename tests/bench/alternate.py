@@ -9,6 +9,7 @@ import time
 
 TICK = os.sysconf("SC_CLK_TCK")
 SETTLE = 0.05  # seconds for the last one's threads to stop spinning
+QUIET = 0.1    # CPUs that the rest of the machine may keep busy during a call that counts as undisturbed
 
 
 def busy_seconds():
@@ -16,6 +17,17 @@ def busy_seconds():
     with open("/proc/stat") as file:
         fields = [int(text) for text in file.readline().split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / TICK
+
+
+def wait_for_quiet(patience):
+    """Waits until the machine is idle, at most `patience` seconds; returns what is left of them."""
+    while patience > 0:
+        before = busy_seconds()
+        time.sleep(0.5)
+        if busy_seconds() - before <= 0.5 * QUIET:
+            break
+        patience -= 0.5
+    return patience
 
 
 class Failed(Exception):
@@ -27,7 +39,8 @@ class Contender:
 
     def __init__(self, name, kind, command, precision="fp32"):
         self.name, self.kind, self.command, self.precision = name, kind, command, precision
-        self.process, self.log, self.times, self.peak, self.cases = None, None, {}, None, []
+        self.process, self.log, self.peak, self.cases = None, None, None, []
+        self.times, self.disturbed = {}, {}  # of each case: milliseconds, and whether something else was running
 
     def start(self):
         self.log = tempfile.TemporaryFile("w+")
@@ -50,7 +63,11 @@ class Contender:
     def go(self, case, calls):
         self.process.stdin.write("%s %d\n" % (case, calls))
         self.process.stdin.flush()
-        self.times.setdefault(case, []).extend(float(text) for text in self.answer().split())
+        return [float(text) for text in self.answer().split()]
+
+    def keep(self, case, times, disturbed):
+        self.times.setdefault(case, []).extend(times)
+        self.disturbed.setdefault(case, []).extend([disturbed] * len(times))
 
     def cpu_seconds(self):
         """Of the process with its children (a data loader's workers)."""
@@ -79,9 +96,12 @@ class Contender:
             self.process.wait()
 
     def result(self, case):
+        """Of the undisturbed calls, or of all where fewer than 3 were."""
         times = self.times[case]
-        return {"contender": self.name, "kind": self.kind, "precision": self.precision, "case": case,
-                "min_ms": min(times), "median_ms": statistics.median(times), "calls": len(times), "peak_mb": self.peak}
+        quiet = [t for t, disturbed in zip(times, self.disturbed[case]) if not disturbed]
+        used = quiet if len(quiet) >= 3 else times
+        return {"contender": self.name, "kind": self.kind, "precision": self.precision, "case": case, "min_ms": min(used),
+                "median_ms": statistics.median(used), "calls": len(times), "undisturbed": len(quiet), "peak_mb": self.peak}
 
 
 class Starter(Contender):
@@ -92,9 +112,9 @@ class Starter(Contender):
     def start(self):
         self.cases = ["start"]
         self.go("start", 1)  # files into the page cache
-        self.times = {}
 
     def go(self, case, calls):
+        times = []
         for _ in range(calls):
             before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -105,7 +125,8 @@ class Starter(Contender):
             self.used += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             if line.strip() != "embedded":
                 raise Failed((error.strip().splitlines() or ["no line 'embedded'"])[-1])
-            self.times.setdefault(case, []).append(elapsed)
+            times.append(elapsed)
+        return times
 
     def cpu_seconds(self):
         return self.used
@@ -125,30 +146,32 @@ def attempt(contender, action, say):
         return False
 
 
-def alternate(contenders, rounds, calls, budget=None, say=print):
+def alternate(contenders, rounds, calls, budget=None, patience=0, say=print):
     """Every contender in turn, `calls` calls of each case, `rounds` times, or fewer once `budget` seconds are spent (at least
-    2). Returns the results and {"waiting_cpu": CPUs that the waiting processes kept busy, "foreign_cpu": CPUs that anything
-    else on the machine kept busy meanwhile}."""
+    2); before each turn it waits for a quiet machine, at most `patience` seconds in all. Returns the results and
+    {"waiting_cpu": CPUs that the waiting processes kept busy, "foreign_cpu": CPUs that anything else kept busy meanwhile}."""
     live = [c for c in contenders if attempt(c, c.start, say)]
     waited = foreign = clock = 0
-    for case in live[0].cases if live else []:
-        begin = time.perf_counter()
+    cases = live[0].cases if live else []
+    for case in cases:
+        begin, left, slept = time.perf_counter(), patience / len(cases), 0
         for turn in range(rounds):
-            if budget and turn >= 2 and time.perf_counter() - begin > budget:
+            if budget and turn >= 2 and time.perf_counter() - begin - slept > budget:
                 break
             for contender in list(live):
-                time.sleep(SETTLE)
+                rest = wait_for_quiet(left)
+                slept, left = slept + left - rest, rest
                 others = [c for c in live if c is not contender]
-                spent = [lambda: time.perf_counter(), busy_seconds, contender.cpu_seconds,
-                         lambda: sum(c.cpu_seconds() for c in others)]
-                before = [count() for count in spent]
-                if not attempt(contender, lambda: contender.go(case, calls), say):
+                counters = (time.perf_counter, busy_seconds, contender.cpu_seconds,
+                            lambda: sum(c.cpu_seconds() for c in others))
+                before, times = [count() for count in counters], []
+                time.sleep(SETTLE)  # also makes the shortest call long enough to see who else was running
+                if not attempt(contender, lambda: times.extend(contender.go(case, calls)), say):
                     live.remove(contender)
                     continue
-                elapsed, busy, own, waiting = (count() - was for count, was in zip(spent, before))
-                clock += elapsed
-                waited += waiting
-                foreign += busy - own - waiting
+                elapsed, busy, own, waiting = (count() - was for count, was in zip(counters, before))
+                contender.keep(case, times, busy - own > QUIET * elapsed + 1 / TICK)
+                clock, waited, foreign = clock + elapsed, waited + waiting, foreign + busy - own - waiting
     for contender in live:
         contender.stop()
     results = [c.result(case) for c in live for case in c.cases if case in c.times]

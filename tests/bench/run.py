@@ -4,7 +4,8 @@
 
 The peers are those of PyTorch, torchvision, scikit-learn and ONNX Runtime that the given interpreters can import (default:
 the one that runs this). Without --build's programs nothing can run: build the default targets first. --quick makes every
-job small and short, to try things out; its figures mean nothing.
+job small and short, to try things out; its figures mean nothing. A call during which something else kept the machine busy
+is disturbed: it counts only where a contender has fewer than 3 others.
 """
 import argparse
 import collections
@@ -186,10 +187,10 @@ def best(results, measure, kind, precision=None):
 def detail(results):
     """A table of one case: everyone's times, and by how much the first of ours is faster."""
     ours = best(results, "min_ms", "ours")
-    lines = ["| | min ms | median ms | calls | peak MB | min / ours | median / ours |", "|---|---|---|---|---|---|---|"]
+    lines = ["| | min ms | median ms | calls (undisturbed) | peak MB | min / ours | median / ours |", "|---|---|---|---|---|---|---|"]
     for r in results:
-        lines.append("| %s | %.3f | %.3f | %d | %s | %.2f | %.2f |" % (
-            r["contender"], r["min_ms"], r["median_ms"], r["calls"], "%.0f" % r["peak_mb"] if r["peak_mb"] else "",
+        lines.append("| %s | %.3f | %.3f | %d (%d) | %s | %.2f | %.2f |" % (
+            r["contender"], r["min_ms"], r["median_ms"], r["calls"], r["undisturbed"], "%.0f" % r["peak_mb"] if r["peak_mb"] else "",
             r["min_ms"] / ours["min_ms"], r["median_ms"] / ours["median_ms"]))
     return lines
 
@@ -243,10 +244,11 @@ def machine():
     return facts
 
 
-def measure(job, quick):
+def measure(job, quick, patience):
     print("%s: %s" % (job.name, job.title), flush=True)
     results, shares = alternate(job.contenders, 2 if quick else job.rounds, 2 if quick and job.calls > 1 else job.calls,
-                                 5 if quick else 300 if job.name != "conv" else 20)
+                                 5 if quick else 300 if job.name != "conv" else 20,
+                                 patience)
     cases = collections.OrderedDict()
     for r in results:
         cases.setdefault(r["case"], []).append(r)
@@ -267,6 +269,8 @@ def main():
     parser.add_argument("--python", action="append", help="an interpreter with peers; may be given several times")
     parser.add_argument("--only", help="jobs, comma-separated: " + ",".join(f.__name__ for f in Bench.JOBS))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
+                        help="how long a job may wait for moments in which nothing else keeps the machine busy")
     parser.add_argument("--out", default="bench", help="NAME of NAME.json and NAME.md")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else [f.__name__ for f in Bench.JOBS]
@@ -279,7 +283,7 @@ def main():
     lines = ["%(cpu)s, %(cpus)s CPUs, %(memory_gb)s GB, %(system)s" % record["machine"]]
     for make in (f for f in Bench.JOBS if f.__name__ in chosen):
         for job in make(bench):
-            done, table = measure(job, options.quick)
+            done, table = measure(job, options.quick, options.patience)
             record["jobs"].append(done)
             lines += table
             with open(options.out + ".json", "w") as file:  # what there is so far, should a later job be interrupted

@@ -104,10 +104,15 @@ size_t mio__loss_tensors(const mio_loss *loss, const mio__loss_tensor **tensors)
 
 /* ---- double and float ---- */
 
-static double current(const mio__loss_tensor *tensor, size_t i)
+/* A number stays within its parameter's bounds, wherever the optimizer went. */
+static double current(const mio_loss *loss, size_t tensor, size_t i)
 {
-    const double exact = tensor->exact[i];
-    return (float)exact == tensor->value[i] ? exact : (double)tensor->value[i];
+    const mio__loss_tensor *t = &loss->tensors[tensor];
+    const double x = (float)t->exact[i] == t->value[i] ? t->exact[i] : (double)t->value[i];
+    if (t->rank)
+        return x;
+    const mio__parameter *bounds = &loss->settings.table[parameter_of(loss, tensor)];
+    return fmin(fmax(x, bounds->minimum), bounds->maximum);
 }
 
 void mio__loss_read_tensors(mio_loss *loss)
@@ -115,7 +120,7 @@ void mio__loss_read_tensors(mio_loss *loss)
     for (size_t t = 0; t < tensor_count(loss); t++) {
         mio__loss_tensor *tensor = &loss->tensors[t];
         for (size_t i = 0; tensor->exact && i < tensor->count; i++)
-            tensor->exact[i] = current(tensor, i);
+            tensor->exact[i] = current(loss, t, i);
         if (tensor->exact && !tensor->rank)
             loss->settings.values[parameter_of(loss, t)] = tensor->exact[0];
     }
@@ -169,7 +174,7 @@ mio_status mio_loss_get(const mio_loss *loss, const char *parameter, double *val
     const mio_status status = mio__settings_get(&loss->settings, parameter, value);
     for (size_t t = 0; !status && t < tensor_count(loss); t++)
         if (!loss->tensors[t].rank && loss->tensors[t].exact && !strcmp(parameter, loss->tensors[t].name))
-            *value = current(&loss->tensors[t], 0);
+            *value = current(loss, t, 0);
     return status;
 }
 
@@ -240,7 +245,7 @@ mio_status mio_loss_get_tensor(const mio_loss *loss, const char *name, size_t co
     if (!status)
         status = check_count(&loss->tensors[index], name, count);
     for (size_t i = 0; !status && i < count; i++)
-        values[i] = current(&loss->tensors[index], i);
+        values[i] = current(loss, index, i);
     return status;
 }
 

@@ -491,6 +491,10 @@ START_TEST(test_tensors)
     ASSERT_OK(mio_loss_set(siglip, "log_scale", 1));
     ASSERT_OK(mio_loss_get(siglip, "bias", &value));
     ck_assert(value == (double)((float)-3.3 - 1));
+    tensors[0].value[0] = 1e6f; /* beyond the parameter's bounds: held */
+    ASSERT_OK(mio_loss_get(siglip, "log_scale", &value));
+    ck_assert(value == 100);
+    ASSERT_OK(mio_loss_set(siglip, "log_scale", value));
     ck_assert_int_eq(mio_loss_set_tensor(siglip, "bias", 2, values), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loss_get_tensor(siglip, "scale", 1, values), MIO_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), "log_scale, bias"));

@@ -89,7 +89,7 @@ MIO_API void mio_encoder_release(mio_encoder *encoder);
  * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast),
  * "initialization" (how mio_encoder_initialize draws convolutions: torchvision's way or PyTorch's default), or
  * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
- * calls with fewer than 12 images run image by image, with less delay, and may differ from larger calls in the last bits).
+ * calls with fewer than 9 images run image by image, with less delay, and may differ from larger calls in the last bits).
  */
 MIO_API mio_status mio_encoder_set(mio_encoder *encoder, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */

@@ -6,7 +6,7 @@
 #include "nn/inference.h"
 
 /* Below FEW images, so many passes of one lane are faster than one of LANE_LEAST. */
-enum { LANE_LEAST = 16, FEW = 12 };
+enum { LANE_LEAST = 16, FEW = 9 };
 /* Where images are large, fewer lanes keep an arena below about this. */
 #define ARENA_TARGET ((double)(128 << 20))
 

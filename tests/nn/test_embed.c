@@ -108,6 +108,43 @@ START_TEST(embeds_as_it_infers)
 }
 END_TEST
 
+/* Batch norm's factors are derived once for many calls, and afresh when training has moved the running statistics. */
+START_TEST(follows_the_running_statistics)
+{
+    enum { COUNT = 20 };
+    mio_encoder *encoder = trained(context);
+    float *images = numbers(5, COUNT * PIXELS), before[FEATURES], after[FEATURES], afresh[FEATURES];
+    good(mio_encoder_infer(encoder, 1, images, before, NULL));
+    good(mio_encoder_forward(encoder, 1, COUNT, images, NULL, NULL));
+    good(mio_encoder_infer(encoder, 1, images, after, NULL));
+    mio__encoder_changed(encoder);
+    good(mio_encoder_infer(encoder, 1, images, afresh, NULL));
+    ck_assert_int_ne(memcmp(before, after, sizeof after), 0);
+    ck_assert_int_eq(memcmp(afresh, after, sizeof after), 0);
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+START_TEST(embeds_without_allocating)
+{
+    static const size_t counts[] = {1, 3, 20, CROWD};
+    static uint8_t bytes[CROWD * PIXELS];
+    static float features[CROWD * FEATURES];
+    fill_bytes(bytes, sizeof bytes);
+    mio_encoder *encoder = trained(context);
+    for (int again = 0; again < 2; again++) {
+        if (again)
+            test_allocator_fail_from(&allocator, 1);
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+            good(mio_encoder_embed(encoder, counts[i], HEIGHT, WIDTH, 3, 0, bytes, features));
+    }
+    ck_assert_uint_eq(allocator.requests, 0);
+    test_allocator_fail_at(&allocator, 0);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
 /* ---- resizing ---- */
 
 static void resize(size_t height, size_t width, size_t channels, const uint8_t *pixels, size_t out_height,
@@ -217,6 +254,8 @@ int main(void)
     tcase_add_loop_test(inference, embeds_alike_alone_and_together, 0, 6);
     tcase_add_loop_test(inference, embeds_concurrently, 0, 2);
     tcase_add_test(inference, embeds_as_it_infers);
+    tcase_add_test(inference, follows_the_running_statistics);
+    tcase_add_test(inference, embeds_without_allocating);
     tcase_add_test(inference, resizes_by_the_rule);
     tcase_add_test(inference, resizes_as_torchvision);
     tcase_add_test(inference, embeds_other_sizes);

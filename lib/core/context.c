@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { PARAMETER_THREADS, PARAMETER_SEED, PARAMETER_COUNT };
@@ -47,11 +48,21 @@ int mio__references_drop(mio__references *references)
 
 /* ---- defaults of the hooks ---- */
 
+/* Large blocks ask for large pages, as a wish: weights that stream through the cache cost a tenth more without. */
+enum { LARGE_PAGE = 1 << 21 };
+
 static void *heap_alloc(void *user, size_t size, size_t alignment)
 {
     (void)user;
     void *pointer;
-    return posix_memalign(&pointer, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) ? NULL : pointer;
+    const size_t least = size >= LARGE_PAGE ? LARGE_PAGE : sizeof(void *);
+    if (posix_memalign(&pointer, alignment < least ? least : alignment, size))
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (size >= LARGE_PAGE)
+        madvise(pointer, size / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return pointer;
 }
 
 static void heap_free(void *user, void *pointer, size_t size, size_t alignment)

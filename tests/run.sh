@@ -33,10 +33,10 @@ configure_and_test default "" -Dwerror=true
 configure_and_test minimal "--suite core --suite loss --suite nn --suite data" \
     -Dauto_features=disabled -Dexamples=false
 CK_FORK=no ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    configure_and_test address "-t 6" -Db_sanitize=address,undefined -Db_lundef=false -Dauto_features=disabled \
+    configure_and_test address "-t 10 --no-suite targets" -Db_sanitize=address,undefined -Db_lundef=false -Dauto_features=disabled \
     -Djpeg=enabled -Dpng=enabled -Dexamples=false
 CK_FORK=no TSAN_OPTIONS=halt_on_error=1 \
-    configure_and_test thread "-t 10 --suite threads" -Db_sanitize=thread -Db_lundef=false -Dauto_features=disabled -Dexamples=false
+    configure_and_test thread "-t 10 context loader embed trainer contract" -Db_sanitize=thread -Db_lundef=false -Dauto_features=disabled -Dexamples=false
 
 python3 - $logs <<'END'
 import json, sys

@@ -110,8 +110,10 @@ static const mio__recipe_setting small[] = {
 
 static const mio__recipe_setting tiny[] = {
     {"encoder.depth", 18},
-    {"encoder.base_width", 8},
+    {"encoder.base_width", 32},
     {"encoder.stem", MIO_STEM_SMALL},
+    /* Half the size of 28x28 for four times the channels in the same minutes: a few points better. */
+    {"encoder.height", 14},
     {"projector.layers", 2},
     {"projector.hidden", 256},
     {"projector.out", 64},
@@ -124,8 +126,10 @@ static const mio__recipe_setting tiny[] = {
     {"schedule.warmup", 50},
     {"schedule.warmup_includes", 1},
     {"schedule.unit", 0},
+    {"augment.antialias", 1},
+    {"augment.crop_scale_min", 0.4},
     {"loader.batch_size", 256},
-    {"trainer.epochs", 5},
+    {"trainer.epochs", 4},
     {NULL, 0},
 };
 
@@ -136,7 +140,7 @@ static const mio__recipe_kind kinds[] = {
      "mio", "sgd", "cosine", "mio-reference", reference},
     {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio",
      "sgd", "cosine", "mio-small", small},
-    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 8, SGD, minutes on two cores", "mio", "sgd",
+    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 32 on 14x14 views, SGD, minutes on two cores", "mio", "sgd",
      "cosine", "grey", tiny},
 };
 

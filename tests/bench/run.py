@@ -267,22 +267,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="build folder of meson")
     parser.add_argument("--python", action="append", help="an interpreter with peers; may be given several times")
-    parser.add_argument("--only", help="jobs, comma-separated: " + ",".join(f.__name__ for f in Bench.JOBS))
+    parser.add_argument("--only", help="jobs, comma-separated, or single ones like step-50-w64-b32: " +
+                        ",".join(f.__name__ for f in Bench.JOBS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
                         help="how long a job may wait for moments in which nothing else keeps the machine busy")
     parser.add_argument("--out", default="bench", help="NAME of NAME.json and NAME.md")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else [f.__name__ for f in Bench.JOBS]
-    unknown = set(chosen) - {f.__name__ for f in Bench.JOBS}
+    unknown = {name.partition("-")[0] for name in chosen} - {f.__name__ for f in Bench.JOBS}
     if unknown:
         parser.error("no such job: " + ", ".join(sorted(unknown)))
     bench = Bench(options)
     record = {"machine": machine(), "quick": options.quick, "jobs": [],
               "versions": [p.versions for p in bench.pythons]}
     lines = ["%(cpu)s, %(cpus)s CPUs, %(memory_gb)s GB, %(system)s" % record["machine"]]
-    for make in (f for f in Bench.JOBS if f.__name__ in chosen):
+    for make in (f for f in Bench.JOBS if any(name.partition("-")[0] == f.__name__ for name in chosen)):
         for job in make(bench):
+            if make.__name__ not in chosen and job.name not in chosen:
+                continue
             done, table = measure(job, options.quick, options.patience)
             record["jobs"].append(done)
             lines += table

@@ -35,8 +35,8 @@ MIO_API void mio_builder_release(mio_builder *builder);
 
 /**
  * Names the tensors of the next layer: "layer1.0.conv1" makes "layer1.0.conv1.weight". Without it layers are called
- * "conv0", "bn1", ... after their place in the graph. Before mio_builder_resnet or _projector it is a prefix: "left" makes
- * "left.conv1.weight". At most 160 bytes.
+ * "conv0", "bn1", ... after their place in the graph. Before mio_builder_resnet, _projector, _predictor or _mlp it is a
+ * prefix: "left" makes "left.conv1.weight". At most 160 bytes.
  */
 MIO_API void mio_builder_name(mio_builder *builder, const char *name);
 
@@ -47,6 +47,8 @@ MIO_API mio_node mio_builder_conv2d(mio_builder *builder, mio_node input, size_t
                                     size_t stride, size_t padding);
 /** Batch normalisation over images and pixels: epsilon 1e-5, momentum 0.1, running variance unbiased (torch's rules). */
 MIO_API mio_node mio_builder_batch_norm(mio_builder *builder, mio_node input);
+/** The same without weight and bias of its own: they stay 1 and 0, and are no part of training. */
+MIO_API mio_node mio_builder_batch_norm_plain(mio_builder *builder, mio_node input);
 /** max(x, 0). */
 MIO_API mio_node mio_builder_relu(mio_builder *builder, mio_node input);
 /** Maximum over a square window; padding never wins. */
@@ -70,6 +72,25 @@ MIO_API mio_node mio_builder_resnet(mio_builder *builder, mio_node input, int32_
  * Tensors are projector.mlp.{0,2,...}.linear_layer.weight and .bn_layer.*.
  */
 MIO_API mio_node mio_builder_projector(mio_builder *builder, mio_node input, size_t layers, size_t hidden, size_t out);
+/**
+ * A predictor as BYOL and NNCLR have it: like the projector, but the last layer is linear with a bias and without batch
+ * norm. Tensors are predictor.mlp.{0,2,...}.linear_layer.weight, .bn_layer.* and, of the last, .linear_layer.bias.
+ */
+MIO_API mio_node mio_builder_predictor(mio_builder *builder, mio_node input, size_t layers, size_t hidden, size_t out);
+
+/** What follows a linear layer of mio_builder_mlp. */
+typedef enum mio_norm {
+    MIO_NORM_NONE = 0,  /**< nothing; the layer has a bias */
+    MIO_NORM_PLAIN = 1, /**< batch norm without weight and bias of its own */
+    MIO_NORM_AFFINE = 2 /**< batch norm */
+} mio_norm;
+/**
+ * Any other head: `layers` linear layers with a ReLU after all but the last, before it hidden_norm, after the last
+ * last_norm. Tensors are mlp.{0,2,...}.linear_layer.weight (and .bias) and .bn_layer.*; a name given before, like
+ * "projector.mlp", takes the place of "mlp".
+ */
+MIO_API mio_node mio_builder_mlp(mio_builder *builder, mio_node input, size_t layers, size_t hidden, size_t out,
+                                 mio_norm hidden_norm, mio_norm last_norm);
 
 /**
  * Plans the network and initialises its weights as torchvision does, from the context's seed.
@@ -79,6 +100,12 @@ MIO_API mio_node mio_builder_projector(mio_builder *builder, mio_node input, siz
  */
 MIO_API mio_status mio_builder_finish(mio_builder *builder, mio_node features, mio_node projections,
                                       mio_encoder **encoder);
+/**
+ * The same with a third output: predictions (channels x 1 x 1; -1 for none), which byol, simsiam and nnclr compare with
+ * the projections of the other view. It needs projections, and layers of its own.
+ */
+MIO_API mio_status mio_builder_finish_with_predictions(mio_builder *builder, mio_node features, mio_node projections,
+                                                       mio_node predictions, mio_encoder **encoder);
 
 /** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
 MIO_API mio_encoder *mio_encoder_retain(mio_encoder *encoder);
@@ -105,6 +132,8 @@ MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t inde
 MIO_API mio_status mio_encoder_feature_dim(const mio_encoder *encoder, size_t *dim);
 /** Width of the projections; 0 without a projector. */
 MIO_API mio_status mio_encoder_projection_dim(const mio_encoder *encoder, size_t *dim);
+/** Width of the predictions; 0 without a predictor. */
+MIO_API mio_status mio_encoder_prediction_dim(const mio_encoder *encoder, size_t *dim);
 /** Shape of the images it works on. Any of the pointers may be NULL. */
 MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height,
                                            size_t *width);
@@ -151,6 +180,14 @@ MIO_API mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_
  */
 MIO_API mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections,
                                         const float *grad_features);
+/**
+ * Copies out the predictions of the last mio_encoder_forward: views x count x prediction_dim.
+ * Errors: MIO_ERROR_STATE (there was none, or its memory has been used for a backward pass), MIO_ERROR_ARGUMENT.
+ */
+MIO_API mio_status mio_encoder_predictions(const mio_encoder *encoder, float *predictions);
+/** mio_encoder_backward for an encoder with a predictor: grad_predictions is views x count x prediction_dim, or NULL. */
+MIO_API mio_status mio_encoder_backward_predictions(mio_encoder *encoder, const float *grad_predictions,
+                                                    const float *grad_projections, const float *grad_features);
 /**
  * Evaluation pass on normalised floats: running statistics, nothing kept or changed. Shapes as mio_encoder_forward.
  * May run concurrently with itself and with mio_encoder_embed.

@@ -320,7 +320,7 @@ static void block_gradients(void *argument, size_t block, size_t worker)
             s->slope[at] = (mio__real)(scale * rstd * rstd * root[width + i] / count);
         }
     }
-    for (size_t i = 0; i < width; i++) {
+    for (size_t i = 0; s->dgamma && i < width; i++) {
         s->dgamma[block * width + i] = (mio__real)dgamma[i];
         s->dbeta[block * width + i] = (mio__real)dbeta[i];
     }

@@ -38,7 +38,7 @@ void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batc
                            const mio__real *running_mean, const mio__real *running_variance, mio__real *y);
 /**
  * Backward: with g = dy masked by y > 0 (if relu), dresidual (+)= g (NULL if there is none; dresidual_accumulate),
- * dgamma, dbeta overwritten (summed over views), dx overwritten: gradient through the batch statistics of each view.
+ * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the batch statistics of each view.
  * Gradients of filling images are written as 0. dx may be dy. y is read only if relu. x is the input of the forward pass.
  */
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,

@@ -130,6 +130,11 @@ mio_node mio_builder_batch_norm(mio_builder *builder, mio_node input)
     return add_layer(builder, (mio__layer){.kind = MIO__LAYER_BATCH_NORM, .inputs = {input, -1}});
 }
 
+mio_node mio_builder_batch_norm_plain(mio_builder *builder, mio_node input)
+{
+    return add_layer(builder, (mio__layer){.kind = MIO__LAYER_BATCH_NORM, .inputs = {input, -1}, .plain = 1});
+}
+
 mio_node mio_builder_relu(mio_builder *builder, mio_node input)
 {
     return add_layer(builder, (mio__layer){.kind = MIO__LAYER_RELU, .inputs = {input, -1}});
@@ -165,12 +170,18 @@ mio_node mio_builder_linear(mio_builder *builder, mio_node input, size_t out_fea
 
 mio_status mio_builder_finish(mio_builder *builder, mio_node features, mio_node projections, mio_encoder **encoder)
 {
+    return mio_builder_finish_with_predictions(builder, features, projections, -1, encoder);
+}
+
+mio_status mio_builder_finish_with_predictions(mio_builder *builder, mio_node features, mio_node projections,
+                                               mio_node predictions, mio_encoder **encoder)
+{
     if (!builder || !encoder)
         return mio__fail(MIO_ERROR_ARGUMENT, "the builder or the place for the encoder is NULL");
     mio_status status = first_error(builder);
     mio_encoder *made = NULL;
     if (!status)
-        status = mio__encoder_create(&builder->layers, features, projections, &made);
+        status = mio__encoder_create(&builder->layers, &(mio__outputs){features, projections, predictions}, &made);
     if (!status)
         status = mio_encoder_initialize(made, mio__seed(builder->context));
     if (status)

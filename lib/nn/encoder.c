@@ -27,9 +27,9 @@ MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
 
 /* ---- life ---- */
 
-static mio_status build(mio_encoder *encoder, const mio__layers *layers, int32_t features, int32_t projections)
+static mio_status build(mio_encoder *encoder, const mio__layers *layers, const mio__outputs *outputs)
 {
-    mio_status status = mio__graph_make(layers, features, projections, &encoder->graph);
+    mio_status status = mio__graph_make(layers, outputs, &encoder->graph);
     if (status)
         return status;
     const size_t channels = encoder->graph.layers.items[0].channels;
@@ -45,7 +45,7 @@ static mio_status build(mio_encoder *encoder, const mio__layers *layers, int32_t
     return mio__encoder_make_tensors(encoder);
 }
 
-mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder)
+mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *outputs, mio_encoder **encoder)
 {
     mio_encoder *made = mio__alloc_zeroed(layers->context, 1, sizeof *made);
     if (!made)
@@ -55,12 +55,40 @@ mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int3
     made->graph.context = made->graph.layers.context = made->context;
     made->version = 1;
     mio__settings_init(&made->settings, "encoder", "", parameters, PARAMETER_COUNT);
-    const mio_status status = build(made, layers, features, projections);
+    const mio_status status = build(made, layers, outputs);
     if (status)
         mio_encoder_release(made);
     else
         *encoder = made;
     return status;
+}
+
+static size_t values_size(const mio_encoder *encoder)
+{
+    const size_t count = encoder->graph.tensor_count;
+    const mio__tensor *last = count ? &encoder->tensors[count - 1] : NULL;
+    return last ? (size_t)(last->value + last->stored - encoder->values) * sizeof *encoder->values : 0;
+}
+
+void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from)
+{
+    memcpy(encoder->values, from->values, values_size(encoder));
+    mio__encoder_changed(encoder);
+}
+
+mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy)
+{
+    mio_encoder *made = NULL;
+    const mio_status status = mio__encoder_create(&encoder->graph.layers, &encoder->graph.outputs, &made);
+    if (status)
+        return status;
+    const size_t channels = encoder->graph.layers.items[0].channels;
+    made->settings = encoder->settings;
+    memcpy(made->mean, encoder->mean, channels * sizeof *made->mean);
+    memcpy(made->deviation, encoder->deviation, channels * sizeof *made->deviation);
+    mio__encoder_take(made, encoder);
+    *copy = made;
+    return MIO_OK;
 }
 
 mio_encoder *mio_encoder_retain(mio_encoder *encoder)
@@ -149,6 +177,11 @@ mio_status mio_encoder_feature_dim(const mio_encoder *encoder, size_t *dim)
 mio_status mio_encoder_projection_dim(const mio_encoder *encoder, size_t *dim)
 {
     return encoder ? value_width(encoder, encoder->graph.projections, dim) : mio__settings_null("encoder");
+}
+
+mio_status mio_encoder_prediction_dim(const mio_encoder *encoder, size_t *dim)
+{
+    return encoder ? value_width(encoder, encoder->graph.predictions, dim) : mio__settings_null("encoder");
 }
 
 mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height, size_t *width)

@@ -28,11 +28,26 @@ mio_status mio__encoder_make_gradients(mio_encoder *encoder);
 /** To be called after tensors were changed from outside: derived weights are then made afresh before the next pass. */
 void mio__encoder_changed(mio_encoder *encoder);
 
+/** Another encoder of the same network, with the same parameters, weights, running statistics and normalisation. */
+mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy);
+/** Takes over weights and running statistics of an encoder of the same network. Cannot fail. */
+void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
+/**
+ * mio_encoder_forward with the weights of `other`, an encoder of the same network, whose running statistics move on;
+ * those of `encoder`, which lends its memory, stay. There is no way back. projections are written.
+ */
+mio_status mio__encoder_forward_as(mio_encoder *encoder, mio_encoder *other, size_t views, size_t count,
+                                   const float *images, float *projections);
+
 /** Appends graph, tensors and normalisation to an archive. */
 mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *writer);
 /** Makes an encoder from an archive. */
 mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder);
 /** Reads tensors and normalisation into an encoder of the same graph; on failure it is unchanged. */
 mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive);
+/** Appends the tensors alone, as records PREFIX/tensor/NAME. */
+mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *prefix, mio__archive_writer *writer);
+/** Reads them; on failure the encoder is of no more use. */
+mio_status mio__encoder_read_tensors(mio_encoder *encoder, const char *prefix, mio__archive *archive);
 
 #endif

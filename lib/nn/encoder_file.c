@@ -11,12 +11,12 @@
 #endif
 
 /* The graph: 4-byte numbers. First how many layers, features, projections, channels, height, width of the input; then,
-   for every other layer, its kind, two inputs, channels, kernel, stride, padding, bias, length of its name, and its
-   name. */
-enum { GRAPH_HEADER = 6 * 4, LAYER_HEADER = 9 * 4 };
+   for every other layer, its kind, two inputs, channels, kernel, stride, padding, bias (of a batch norm: 1 if it is
+   plain), length of its name, and its name. Last the predictions, if there are any. */
+enum { GRAPH_HEADER = 6 * 4, LAYER_HEADER = 9 * 4, GRAPH_TAIL = 4 };
 
 static const char graph_record[] = "encoder/graph", norm_record[] = "encoder/normalization",
-                  algorithm_record[] = "encoder/algorithm";
+                  algorithm_record[] = "encoder/algorithm", tensor_prefix[] = "encoder";
 
 static unsigned char *put32(unsigned char *bytes, size_t value)
 {
@@ -33,9 +33,9 @@ static uint32_t get32(const unsigned char **bytes)
     return value;
 }
 
-static void tensor_record(const mio_encoder *encoder, size_t tensor, char name[256])
+static void tensor_record(const mio_encoder *encoder, const char *prefix, size_t tensor, char name[256])
 {
-    snprintf(name, 256, "encoder/tensor/%s", encoder->tensors[tensor].name);
+    snprintf(name, 256, "%s/tensor/%s", prefix, encoder->tensors[tensor].name);
 }
 
 static size_t largest_tensor(const mio_encoder *encoder)
@@ -50,7 +50,7 @@ static size_t largest_tensor(const mio_encoder *encoder)
 
 static size_t graph_size(const mio__graph *graph)
 {
-    size_t size = GRAPH_HEADER;
+    size_t size = GRAPH_HEADER + (graph->outputs.predictions < 0 ? 0 : GRAPH_TAIL);
     for (size_t i = 1; i < graph->layers.count; i++)
         size += LAYER_HEADER + strlen(graph->layers.items[i].name);
     return size;
@@ -60,8 +60,8 @@ static void pack_graph(const mio__graph *graph, unsigned char *next)
 {
     const mio__layer *input = &graph->layers.items[0];
     const size_t header[6] = {graph->layers.count,
-                              (size_t)graph->feature_layer,
-                              (size_t)graph->projection_layer,
+                              (size_t)graph->outputs.features,
+                              (size_t)graph->outputs.projections,
                               input->channels,
                               input->height,
                               input->width};
@@ -72,12 +72,14 @@ static void pack_graph(const mio__graph *graph, unsigned char *next)
         const size_t length = strlen(layer->name);
         const size_t numbers[9] = {
             layer->kind,   (size_t)layer->inputs[0], (size_t)layer->inputs[1], layer->channels, layer->kernel,
-            layer->stride, layer->padding,           (size_t)layer->bias,      length};
+            layer->stride, layer->padding,           layer->bias || layer->plain, length};
         for (int k = 0; k < 9; k++)
             next = put32(next, numbers[k]);
         memcpy(next, layer->name, length);
         next += length;
     }
+    if (graph->outputs.predictions >= 0)
+        put32(next, (size_t)graph->outputs.predictions);
 }
 
 static mio_status write_graph(const mio_encoder *encoder, mio__archive_writer *writer)
@@ -114,14 +116,18 @@ mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *w
     mio_status status = write_graph(encoder, writer);
     if (!status)
         status = write_small(encoder, writer);
-    if (status)
-        return status;
+    return status ? status : mio__encoder_write_tensors(encoder, tensor_prefix, writer);
+}
+
+mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *prefix, mio__archive_writer *writer)
+{
+    mio_status status = MIO_OK;
     float *values = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *values);
     if (!values)
         return MIO_ERROR_MEMORY;
     for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++) {
         char name[256];
-        tensor_record(encoder, i, name);
+        tensor_record(encoder, prefix, i, name);
         mio__tensor_unpack(encoder, i, encoder->tensors[i].value, values);
         status = mio__archive_put(writer, name, values, encoder->tensors[i].count * sizeof *values);
     }
@@ -193,7 +199,9 @@ static mio_status read_layer(mio__layers *layers, const unsigned char **next, co
     layer.kernel = get32(next);
     layer.stride = get32(next);
     layer.padding = get32(next);
-    layer.bias = get32(next) != 0;
+    const int set = get32(next) != 0;
+    layer.bias = set && layer.kind == MIO__LAYER_LINEAR;
+    layer.plain = set && layer.kind == MIO__LAYER_BATCH_NORM;
     const size_t length = get32(next);
     if (length < 1 || length > MIO__LAYER_NAME_LIMIT || length > (size_t)(end - *next) || memchr(*next, 0, length))
         return bad_graph("a layer's name has an impossible length");
@@ -203,18 +211,20 @@ static mio_status read_layer(mio__layers *layers, const unsigned char **next, co
 }
 
 static mio_status read_layers(mio_context *context, const unsigned char *bytes, size_t size, mio__layers *layers,
-                              int32_t outputs[2])
+                              mio__outputs *outputs)
 {
     if (size < GRAPH_HEADER)
         return bad_graph("it is too short");
     const unsigned char *next = bytes, *end = bytes + size;
     const size_t count = get32(&next);
-    outputs[0] = (int32_t)get32(&next);
-    outputs[1] = (int32_t)get32(&next);
+    outputs->features = (int32_t)get32(&next);
+    outputs->projections = (int32_t)get32(&next);
     const size_t channels = get32(&next), height = get32(&next), width = get32(&next);
     mio_status status = as_damage(mio__layers_start(layers, context, channels, height, width));
     for (size_t i = 1; i < count && !status; i++)
         status = read_layer(layers, &next, end);
+    if (!status && end - next == GRAPH_TAIL)
+        outputs->predictions = (int32_t)get32(&next);
     if (!status && (layers->count != count || next != end))
         status = bad_graph("it has another length than its layers");
     return status;
@@ -250,12 +260,12 @@ static mio_status read_network(mio_context *context, mio__archive *archive, mio_
     if (status)
         return status;
     mio__layers layers = {.context = context};
-    int32_t outputs[2] = {-1, -1};
-    status = read_layers(context, bytes, size, &layers, outputs);
+    mio__outputs outputs = {-1, -1, -1};
+    status = read_layers(context, bytes, size, &layers, &outputs);
     if (!status)
         status = check_tensors(&layers, archive);
     if (!status)
-        status = as_damage(mio__encoder_create(&layers, outputs[0], outputs[1], encoder));
+        status = as_damage(mio__encoder_create(&layers, &outputs, encoder));
     mio__layers_free(&layers);
     mio__free(context, bytes);
     return status;
@@ -300,11 +310,12 @@ static int all_finite(size_t count, const float *values)
     return !wrong;
 }
 
-static mio_status read_tensor(const mio_encoder *encoder, mio__archive *archive, size_t index, contents *read)
+static mio_status read_tensor(const mio_encoder *encoder, const char *prefix, mio__archive *archive, size_t index,
+                              contents *read)
 {
     const mio__tensor *tensor = &encoder->tensors[index];
     char name[256];
-    tensor_record(encoder, index, name);
+    tensor_record(encoder, prefix, index, name);
     const mio_status status = mio__archive_get(archive, name, read->torch, tensor->count * sizeof *read->torch);
     if (status)
         return status;
@@ -333,7 +344,19 @@ static mio_status read_contents(const mio_encoder *encoder, mio__archive *archiv
             status = mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an impossible mean or deviation for channel %zu",
                                norm_record, c);
     for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++)
-        status = read_tensor(encoder, archive, i, read);
+        status = read_tensor(encoder, tensor_prefix, archive, i, read);
+    return status;
+}
+
+mio_status mio__encoder_read_tensors(mio_encoder *encoder, const char *prefix, mio__archive *archive)
+{
+    contents read = {.values = encoder->values};
+    read.torch = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *read.torch);
+    mio_status status = read.torch ? MIO_OK : MIO_ERROR_MEMORY;
+    for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++)
+        status = read_tensor(encoder, prefix, archive, i, &read);
+    free_contents(encoder->context, &read);
+    mio__encoder_changed(encoder);
     return status;
 }
 

@@ -105,8 +105,8 @@ static void run_step(const mio__pass *pass, size_t s)
     }
 }
 
-void mio__pass_forward(const mio__pass *pass)
+void mio__pass_forward(const mio__pass *pass, size_t steps)
 {
-    for (size_t s = 0; s < pass->plan->graph->step_count; s++)
+    for (size_t s = 0; s < steps; s++)
         run_step(pass, s);
 }

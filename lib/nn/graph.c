@@ -54,14 +54,16 @@ static mio_status check_names(const mio__layers *layers)
 }
 
 /* places[i]: where layer i goes in the graph, or MIO__NONE. */
-static void mark_needed(const mio__layers *layers, int32_t features, int32_t projections, size_t *places)
+static void mark_needed(const mio__layers *layers, const mio__outputs *outputs, size_t *places)
 {
     for (size_t i = 0; i < layers->count; i++)
         places[i] = MIO__NONE;
     places[0] = 0;
-    places[features] = 0;
-    if (projections >= 0)
-        places[projections] = 0;
+    places[outputs->features] = 0;
+    if (outputs->projections >= 0)
+        places[outputs->projections] = 0;
+    if (outputs->predictions >= 0)
+        places[outputs->predictions] = 0;
     for (size_t i = layers->count; i-- > 0;)
         for (int k = 0; k < 2 && places[i] != MIO__NONE; k++)
             if (layers->items[i].inputs[k] >= 0)
@@ -82,7 +84,12 @@ static void copy_layer(mio__graph *graph, const mio__layer *source, const size_t
     graph->tensor_count += mio__layer_tensor_count(layer);
 }
 
-static mio_status copy_needed(const mio__layers *layers, int32_t features, int32_t projections, mio__graph *graph)
+static int32_t place_of(const size_t *places, int32_t layer)
+{
+    return layer < 0 ? -1 : (int32_t)places[layer];
+}
+
+static mio_status copy_needed(const mio__layers *layers, const mio__outputs *outputs, mio__graph *graph)
 {
     size_t *places = mio__alloc(layers->context, layers->count * sizeof *places);
     graph->layers.items = mio__alloc(layers->context, layers->count * sizeof *graph->layers.items);
@@ -91,12 +98,12 @@ static mio_status copy_needed(const mio__layers *layers, int32_t features, int32
         mio__free(layers->context, places);
         return MIO_ERROR_MEMORY;
     }
-    mark_needed(layers, features, projections, places);
+    mark_needed(layers, outputs, places);
     for (size_t i = 0; i < layers->count; i++)
         if (places[i] != MIO__NONE)
             copy_layer(graph, &layers->items[i], places);
-    graph->feature_layer = (int32_t)places[features];
-    graph->projection_layer = projections < 0 ? -1 : (int32_t)places[projections];
+    graph->outputs = (mio__outputs){place_of(places, outputs->features), place_of(places, outputs->projections),
+                                    place_of(places, outputs->predictions)};
     mio__free(layers->context, places);
     return MIO_OK;
 }
@@ -117,9 +124,11 @@ static void gather_facts(const mio__graph *graph, layer_facts *facts)
             }
         }
     }
-    facts[graph->feature_layer].output = 1;
-    if (graph->projection_layer >= 0)
-        facts[graph->projection_layer].output = 1;
+    facts[graph->outputs.features].output = 1;
+    if (graph->outputs.projections >= 0)
+        facts[graph->outputs.projections].output = 1;
+    if (graph->outputs.predictions >= 0)
+        facts[graph->outputs.predictions].output = 1;
 }
 
 /* The layer of some kind that alone reads layer i, or MIO__NONE. */
@@ -199,8 +208,10 @@ static void make_steps(mio__graph *graph, layer_facts *facts)
         }
         add_value(graph, facts, i, weights);
     }
-    graph->features = facts[graph->feature_layer].value;
-    graph->projections = graph->projection_layer < 0 ? MIO__NONE : facts[graph->projection_layer].value;
+    const mio__outputs *outputs = &graph->outputs;
+    graph->features = facts[outputs->features].value;
+    graph->projections = outputs->projections < 0 ? MIO__NONE : facts[outputs->projections].value;
+    graph->predictions = outputs->predictions < 0 ? MIO__NONE : facts[outputs->predictions].value;
 }
 
 static mio_status order_steps(mio__graph *graph)
@@ -218,14 +229,28 @@ static mio_status order_steps(mio__graph *graph)
     return room ? MIO_OK : MIO_ERROR_MEMORY;
 }
 
-mio_status mio__graph_make(const mio__layers *layers, int32_t features, int32_t projections, mio__graph *graph)
+/* The gradients of predictions are set apart from the others', so they have a layer of their own. */
+static mio_status check_outputs(const mio__layers *layers, const mio__outputs *outputs)
+{
+    mio_status status = check_output(layers, outputs->features, "features");
+    if (!status && outputs->projections != -1)
+        status = check_output(layers, outputs->projections, "projections");
+    if (status || outputs->predictions == -1)
+        return status;
+    if (outputs->projections == -1)
+        return mio__fail(MIO_ERROR_ARGUMENT, "there are predictions without projections to predict; name both nodes");
+    if (outputs->predictions == outputs->projections || outputs->predictions == outputs->features)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the predictions node is that of the projections or features; put a "
+                                             "predictor between them");
+    return check_output(layers, outputs->predictions, "predictions");
+}
+
+mio_status mio__graph_make(const mio__layers *layers, const mio__outputs *outputs, mio__graph *graph)
 {
     *graph = (mio__graph){.context = layers->context, .layers = {.context = layers->context}};
-    mio_status status = check_output(layers, features, "features");
-    if (!status && projections != -1)
-        status = check_output(layers, projections, "projections");
+    mio_status status = check_outputs(layers, outputs);
     if (!status)
-        status = copy_needed(layers, features, projections, graph);
+        status = copy_needed(layers, outputs, graph);
     if (!status)
         status = check_names(&graph->layers);
     if (!status)

@@ -12,7 +12,7 @@
 typedef struct mio__value {
     mio__shape shape;
     size_t consumers;   /* places where steps read it */
-    int output;         /* it is the features or the projections */
+    int output;         /* it is the features, the projections or the predictions */
     int needs_gradient; /* weights lie before it */
 } mio__value;
 
@@ -25,22 +25,27 @@ typedef struct mio__step {
     int relu;             /* batch norm: ReLU at the end */
 } mio__step;
 
+/** What leaves a network: layers, or -1 for none. Features there always are; predictions need projections. */
+typedef struct mio__outputs {
+    int32_t features, projections, predictions;
+} mio__outputs;
+
 typedef struct mio__graph {
     mio_context *context; /* borrowed */
     mio__layers layers;
     mio__step *steps;
     size_t step_count;
-    mio__value *values;                      /* step_count + 1 */
-    int32_t feature_layer, projection_layer; /* projection_layer -1: none */
-    size_t features, projections;            /* values; projections may be MIO__NONE */
+    mio__value *values; /* step_count + 1 */
+    mio__outputs outputs;
+    size_t features, projections, predictions; /* values, or MIO__NONE */
     size_t tensor_count;
 } mio__graph;
 
 /**
- * Copies what features and projections (layers; projections -1 for none) need. Errors: MIO_ERROR_ARGUMENT (no such
- * layer, outputs other than channels x 1 x 1, a name used twice), MIO_ERROR_MEMORY.
+ * Copies what the outputs need. Errors: MIO_ERROR_ARGUMENT (no such layer, outputs other than channels x 1 x 1, a name
+ * used twice), MIO_ERROR_MEMORY.
  */
-mio_status mio__graph_make(const mio__layers *layers, int32_t features, int32_t projections, mio__graph *graph);
+mio_status mio__graph_make(const mio__layers *layers, const mio__outputs *outputs, mio__graph *graph);
 void mio__graph_free(mio__graph *graph);
 
 /** The layer of a step. */

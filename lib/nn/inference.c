@@ -152,6 +152,13 @@ static void unpack_value(const mio__inference_run *run, size_t count, size_t val
                     mio__pass_at(&run->pass, plan->values[value]), rows);
 }
 
+/* The last value that is asked for. */
+static size_t last_value(const mio__graph *graph, const float *features, const float *projections)
+{
+    const size_t of_features = features ? graph->features : 0;
+    return projections && graph->projections > of_features ? graph->projections : of_features;
+}
+
 void mio__inference_run_batch(const mio__inference_run *run, size_t count, const float *rows, float *features,
                               float *projections)
 {
@@ -159,7 +166,7 @@ void mio__inference_run_batch(const mio__inference_run *run, size_t count, const
     const mio__images images = {1, count, plan->images.lanes, 1};
     mio__pack(plan->context, run->pass.workers, &plan->graph->values[0].shape, &images, rows,
               mio__pass_at(&run->pass, plan->values[0]));
-    mio__pass_forward(&run->pass);
+    mio__pass_forward(&run->pass, last_value(plan->graph, features, projections));
     unpack_value(run, count, plan->graph->features, features);
     unpack_value(run, count, plan->graph->projections, projections);
 }

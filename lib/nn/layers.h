@@ -24,6 +24,7 @@ typedef struct mio__layer {
     int32_t inputs[2];              /* earlier layers; -1 where there is none */
     size_t kernel, stride, padding; /* convolution and max pool */
     int bias;                       /* linear */
+    int plain;                      /* batch norm: its weight stays 1 and its bias 0 */
     size_t channels, height, width; /* of the output */
     size_t tensor;                  /* place of its first tensor in a finished encoder */
     char name[MIO__LAYER_NAME_LIMIT + 1];
@@ -39,7 +40,7 @@ typedef struct mio__layers {
 /** Starts the list with the input layer. Errors: MIO_ERROR_ARGUMENT (an extent of 0 or too large), MIO_ERROR_MEMORY. */
 mio_status mio__layers_start(mio__layers *layers, mio_context *context, size_t channels, size_t height, size_t width);
 /**
- * Appends a layer of which kind, inputs, kernel, stride, padding, bias, name and, for convolution and linear, channels
+ * Appends a layer of which kind, inputs, kernel, stride, padding, bias, plain, name and, for convolution and linear, channels
  * are given; works out its shape. Errors: MIO_ERROR_ARGUMENT (names the layer and what does not fit), MIO_ERROR_MEMORY.
  */
 mio_status mio__layers_add(mio__layers *layers, const mio__layer *layer);

@@ -54,7 +54,7 @@ struct mio_encoder {
 /* ---- encoder.c ---- */
 
 /** An encoder of these layers with tensors of zeros, running variances of 1. Errors: mio__graph_make's. */
-mio_status mio__encoder_create(const mio__layers *layers, int32_t features, int32_t projections, mio_encoder **encoder);
+mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *outputs, mio_encoder **encoder);
 /** How convolutions are drawn. */
 typedef enum mio__initialization { MIO__INITIALIZE_TORCHVISION, MIO__INITIALIZE_UNIFORM } mio__initialization;
 /** The parameter "initialization". */
@@ -84,9 +84,12 @@ mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count);
 mio__pass mio__training_pass(const mio_encoder *encoder);
 /** Runs from the packed image to the outputs. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__training_forward(mio_encoder *encoder);
-/** Runs from the output gradients (rows, or NULL) to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY.
- */
-mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features);
+/** What is known of the derivatives by the outputs: rows, or NULL. */
+typedef struct mio__output_gradients {
+    const float *features, *projections, *predictions;
+} mio__output_gradients;
+/** Runs from the output gradients to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY. */
+mio_status mio__training_backward(mio_encoder *encoder, const mio__output_gradients *gradients);
 /** Frees everything of the training pass. */
 void mio__training_free(mio_encoder *encoder);
 /** Refuses images with a non-finite pixel, naming it. */

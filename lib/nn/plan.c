@@ -105,6 +105,7 @@ static void note_backward(const mio__plan *plan, buffers *all)
     const mio__graph *graph = plan->graph;
     note_gradient(plan, all, graph->features, graph->step_count + 1);
     note_gradient(plan, all, graph->projections, graph->step_count + 1);
+    note_gradient(plan, all, graph->predictions, graph->step_count + 1);
     if (graph->features == graph->projections)
         need(&all->items[all->seed], tensor_bytes(plan, &graph->values[graph->features].shape), graph->step_count + 1,
              graph->step_count + 1);

@@ -49,7 +49,7 @@ static mio__tensor describe(const mio_encoder *encoder, const mio__layer *layer,
                          .shape = {shape.channels},
                          .count = shape.channels,
                          .stored = shape.blocks * shape.block,
-                         .trainable = part < 2};
+                         .trainable = part < 2 && !layer->plain};
 }
 
 /* Tensors begin at multiples of 64 bytes. */

@@ -93,13 +93,13 @@ mio_status mio__training_forward(mio_encoder *encoder)
         mio__pass_prepare(&pass);
         training->plan->prepared = encoder->version;
     }
-    mio__pass_forward(&pass);
+    mio__pass_forward(&pass, encoder->graph.step_count);
     training->plan->prepared = ++encoder->version; /* for inference, which derives from running statistics too */
     training->ready = 1;
     return MIO_OK;
 }
 
-mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)
+mio_status mio__training_backward(mio_encoder *encoder, const mio__output_gradients *gradients)
 {
     mio__training *training = &encoder->training;
     if (!training->ready)
@@ -111,8 +111,9 @@ mio_status mio__training_backward(mio_encoder *encoder, const float *grad_projec
         return status;
     const mio__pass pass = mio__training_pass(encoder);
     memset(training->started, 0, encoder->graph.step_count + 1);
-    mio__pass_seed(&pass, training->started, encoder->graph.features, grad_features);
-    mio__pass_seed(&pass, training->started, encoder->graph.projections, grad_projections);
+    mio__pass_seed(&pass, training->started, encoder->graph.features, gradients->features);
+    mio__pass_seed(&pass, training->started, encoder->graph.projections, gradients->projections);
+    mio__pass_seed(&pass, training->started, encoder->graph.predictions, gradients->predictions);
     mio__pass_backward(&pass, training->started);
     training->ready = 0; /* its activations' room has been used for gradients */
     return MIO_OK;
@@ -140,10 +141,12 @@ mio_status mio__check_pixels(const mio_encoder *encoder, size_t count, const flo
     return MIO_OK;
 }
 
-static mio_status check_projections(const mio_encoder *encoder, const float *projections)
+static mio_status check_outputs(const mio_encoder *encoder, const float *projections, const float *predictions)
 {
     if (projections && encoder->graph.projections == MIO__NONE)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector; projections must be NULL");
+    if (predictions && encoder->graph.predictions == MIO__NONE)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no predictor; predictions must be NULL");
     return MIO_OK;
 }
 
@@ -155,16 +158,12 @@ static void unpack_value(const mio_encoder *encoder, size_t value, float *rows)
                     mio__pass_at(&pass, pass.plan->values[value]), rows);
 }
 
-mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images, float *features,
-                               float *projections)
+/* Checks a batch, plans for it and packs it. */
+static mio_status begin(mio_encoder *encoder, size_t views, size_t count, const float *images)
 {
-    if (!encoder)
-        return mio__settings_null("encoder");
     if (!images)
         return mio__fail(MIO_ERROR_ARGUMENT, "the images are NULL");
-    mio_status status = check_projections(encoder, projections);
-    if (!status)
-        status = check_batch(&encoder->graph, views, count);
+    mio_status status = check_batch(&encoder->graph, views, count);
     if (!status)
         status = mio__check_pixels(encoder, views * count, images);
     if (!status)
@@ -174,19 +173,77 @@ mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count,
     const mio__pass pass = mio__training_pass(encoder);
     mio__pack(encoder->context, pass.workers, &encoder->graph.values[0].shape, &pass.plan->images, images,
               mio__pass_at(&pass, pass.plan->values[0]));
-    if ((status = mio__training_forward(encoder)))
+    return MIO_OK;
+}
+
+mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images, float *features,
+                               float *projections)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    mio_status status = check_outputs(encoder, projections, NULL);
+    if (!status)
+        status = begin(encoder, views, count, images);
+    if (!status)
+        status = mio__training_forward(encoder);
+    if (status)
         return status;
     unpack_value(encoder, encoder->graph.features, features);
     unpack_value(encoder, encoder->graph.projections, projections);
     return MIO_OK;
 }
 
-mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)
+mio_status mio_encoder_predictions(const mio_encoder *encoder, float *predictions)
 {
     if (!encoder)
         return mio__settings_null("encoder");
-    if (!grad_projections && !grad_features)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections and of features are both NULL; give one");
-    const mio_status status = check_projections(encoder, grad_projections);
-    return status ? status : mio__training_backward(encoder, grad_projections, grad_features);
+    if (!predictions)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the place for the predictions is NULL");
+    const mio_status status = check_outputs(encoder, NULL, predictions);
+    if (status)
+        return status;
+    if (!encoder->training.ready)
+        return mio__fail(MIO_ERROR_STATE, "there is no forward pass whose predictions are kept; call "
+                                          "mio_encoder_forward first");
+    unpack_value(encoder, encoder->graph.predictions, predictions);
+    return MIO_OK;
+}
+
+mio_status mio__encoder_forward_as(mio_encoder *encoder, mio_encoder *other, size_t views, size_t count,
+                                   const float *images, float *projections)
+{
+    mio_status status = begin(encoder, views, count, images);
+    if (!status)
+        status = reserve_scratch(encoder, mio__workers(encoder->context));
+    if (status)
+        return status;
+    mio__pass pass = mio__training_pass(encoder);
+    pass.tensors = other->tensors;
+    encoder->training.plan->prepared = 0; /* with the weights of the encoder's own */
+    mio__pass_prepare(&pass);
+    mio__pass_forward(&pass, encoder->graph.projections);
+    mio__encoder_changed(other);
+    unpack_value(encoder, encoder->graph.projections, projections);
+    return MIO_OK;
+}
+
+static mio_status backward(mio_encoder *encoder, const mio__output_gradients *gradients)
+{
+    if (!encoder)
+        return mio__settings_null("encoder");
+    if (!gradients->projections && !gradients->features && !gradients->predictions)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections, features and predictions are all NULL; give one");
+    const mio_status status = check_outputs(encoder, gradients->projections, gradients->predictions);
+    return status ? status : mio__training_backward(encoder, gradients);
+}
+
+mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)
+{
+    return backward(encoder, &(mio__output_gradients){grad_features, grad_projections, NULL});
+}
+
+mio_status mio_encoder_backward_predictions(mio_encoder *encoder, const float *grad_predictions,
+                                            const float *grad_projections, const float *grad_features)
+{
+    return backward(encoder, &(mio__output_gradients){grad_features, grad_projections, grad_predictions});
 }

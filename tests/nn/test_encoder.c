@@ -206,7 +206,7 @@ START_TEST(encoder_refuses)
     images[(4 * HEIGHT + 7) * WIDTH * 3 + 5 * 3 + 2] = -INFINITY;
     refused(mio_encoder_infer(encoder, 6, images, out, NULL), MIO_ERROR_ARGUMENT,
             "image 4, row 7, column 5, channel 2");
-    refused(mio_encoder_backward(encoder, NULL, NULL), MIO_ERROR_ARGUMENT, "both NULL");
+    refused(mio_encoder_backward(encoder, NULL, NULL), MIO_ERROR_ARGUMENT, "all NULL");
     good(mio_encoder_backward(encoder, z, out)); /* what was refused changed nothing */
     refused(mio_encoder_backward(encoder, z, NULL), MIO_ERROR_STATE, "after each backward pass");
     refused(mio_encoder_set_tensor(encoder, "conv0.weight", 3, out), MIO_ERROR_ARGUMENT, "324 values, not 3");

@@ -7,11 +7,11 @@
 #include <check.h>
 #include <stdio.h>
 
-/* The functional whose gradient is taken: a fixed linear one of features and projections. */
+/* The functional whose gradient is taken: a fixed linear one of features, projections and predictions. */
 typedef struct problem {
     mio_encoder *encoder;
     size_t views, count;
-    float *images, *feature_weights, *projection_weights; /* projection_weights NULL: no projections */
+    float *images, *feature_weights, *projection_weights, *prediction_weights; /* NULL: no such output */
 } problem;
 
 static float *numbers(uint64_t stream, size_t count)
@@ -48,7 +48,8 @@ static double functional(const problem *p)
                   mio_last_error());
     const mio__pass pass = mio__training_pass(p->encoder);
     return weigh(p, &pass, p->encoder->graph.features, p->feature_weights) +
-           weigh(p, &pass, p->encoder->graph.projections, p->projection_weights);
+           weigh(p, &pass, p->encoder->graph.projections, p->projection_weights) +
+           weigh(p, &pass, p->encoder->graph.predictions, p->prediction_weights);
 }
 
 /* Whatever a pass reads without having written it turns everything into NaN. */
@@ -127,18 +128,21 @@ static void randomize_norms(mio_encoder *encoder)
 static void check_gradient(const char *title, mio_encoder *encoder, size_t views, size_t count)
 {
     problem p = {.encoder = encoder, .views = views, .count = count};
-    size_t channels, height, width, features, projections;
+    size_t channels, height, width, features, projections, predictions;
     mio_encoder_input_shape(encoder, &channels, &height, &width);
     mio_encoder_feature_dim(encoder, &features);
     mio_encoder_projection_dim(encoder, &projections);
+    mio_encoder_prediction_dim(encoder, &predictions);
     randomize_norms(encoder);
     p.images = numbers(GOLDEN_TEXTURE, views * count * channels * height * width);
     p.feature_weights = numbers(GOLDEN_ROWS, views * count * features);
     p.projection_weights = projections ? numbers(GOLDEN_ROWS + 1, views * count * projections) : NULL;
+    p.prediction_weights = predictions ? numbers(GOLDEN_ROWS + 2, views * count * predictions) : NULL;
     poison(&p);
     functional(&p);
-    ck_assert_msg(mio_encoder_backward(encoder, p.projection_weights, p.feature_weights) == MIO_OK, "%s",
-                  mio_last_error());
+    ck_assert_msg(mio_encoder_backward_predictions(encoder, p.prediction_weights, p.projection_weights,
+                                                   p.feature_weights) == MIO_OK,
+                  "%s", mio_last_error());
     double whole = 0, worst = 0;
     for (size_t i = 0; i < encoder->graph.tensor_count; i++)
         if (encoder->tensors[i].trainable)
@@ -156,6 +160,7 @@ static void check_gradient(const char *title, mio_encoder *encoder, size_t views
     free(p.images);
     free(p.feature_weights);
     free(p.projection_weights);
+    free(p.prediction_weights);
 }
 
 /* ---- networks ---- */
@@ -323,6 +328,25 @@ START_TEST(graphs)
 }
 END_TEST
 
+/* Heads of every kind, and predictions besides the other outputs. */
+START_TEST(heads)
+{
+    mio_context *context = context_of(2);
+    const mio_norm hidden = (mio_norm)(_i / 3), last = (mio_norm)(_i % 3);
+    mio_builder *builder = start(context, 2, 5, 5);
+    const mio_node x = mio_builder_conv2d(builder, mio_builder_input(builder), 7, 3, 1, 1);
+    const mio_node h = mio_builder_global_average_pool(builder, mio_builder_relu(builder, x));
+    const mio_node z = mio_builder_mlp(builder, h, 3, 9, 4, hidden, last);
+    mio_encoder *encoder;
+    ck_assert_msg(!mio_builder_finish_with_predictions(builder, h, z, mio_builder_predictor(builder, z, 2, 5, 4), &encoder),
+                  "%s", mio_last_error());
+    mio_builder_release(builder);
+    check_gradient("heads", encoder, 2, 6);
+    mio_encoder_release(encoder);
+    mio_context_release(context);
+}
+END_TEST
+
 /* Norm, ReLU and pool straight on the image, a sum with it, and one node as both outputs. */
 START_TEST(outputs_and_inputs)
 {
@@ -356,6 +380,7 @@ int main(void)
     tcase_add_loop_test(group, algorithms, 0, 3);
     tcase_add_test(group, pools);
     tcase_add_loop_test(group, graphs, 0, WIRINGS);
+    tcase_add_loop_test(group, heads, 0, 9);
     tcase_add_test(group, outputs_and_inputs);
     suite_add_tcase(suite, group);
     SRunner *runner = srunner_create(suite);

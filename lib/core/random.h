@@ -18,7 +18,8 @@ typedef enum mio__purpose {
     MIO__PURPOSE_BLUR = 8,
     MIO__PURPOSE_SOLARIZE = 9,
     MIO__PURPOSE_QUEUE = 10,
-    MIO__PURPOSE_PROBE = 11
+    MIO__PURPOSE_PROBE = 11,
+    MIO__PURPOSE_LANCZOS = 12
 } mio__purpose;
 
 /** A stream and the place in it. */

@@ -3,7 +3,7 @@
 #define MIO_LOSS_LOSS_H
 
 #include "core/archive.h"
-#include "loss/pair.h"
+#include "loss/forces.h"
 
 #include <mio/loss.h>
 
@@ -14,7 +14,8 @@ enum {
     MIO__LOSS_ONE_PAIR = 4, /* one pair is enough */
     MIO__LOSS_KEEP = 8,     /* the value needs what the passes add to the gradient */
     MIO__LOSS_TARGETS = 16, /* takes mio_loss_set_targets */
-    MIO__LOSS_QUEUE = 32    /* takes mio_loss_set_queue */
+    MIO__LOSS_QUEUE = 32,   /* takes mio_loss_set_queue */
+    MIO__LOSS_CONSTANTS = 64 /* its gradient takes something that moves with the rows for constant: it is no function's */
 };
 
 /** One kind of loss. `p` are the parameters' values in the table's order. */
@@ -33,12 +34,10 @@ typedef struct mio__loss_kind {
     unsigned flags;
     /** Bytes of loss->extra at this shape; 0 on overflow. NULL: none. */
     size_t (*extra)(const mio_loss *loss, const mio__pair_plan *plan);
-    /**
-     * For mio_analysis_displacements: runs the passes over negatives, turns the positives' similarities into the
-     * derivatives of their attraction, writes the L2 term's derivative by each, and returns the factor of what the passes
-     * added. NULL: not known in parts.
-     */
-    double (*split)(mio__pairs *pairs, const double *p, double *by_l2);
+    /** Fills in the terms that its forces have, for a batch that was taken in. NULL: its forces are not known in parts. */
+    void (*terms)(const mio_loss *loss, mio__forces *forces);
+    /** Writes the forces and their slopes. */
+    void (*bend)(const mio_loss *loss, mio__forces *forces);
     /** Names of the learnable tensors, classes x dim each; where the name is a parameter's, that number. */
     const char *tensors[2];
 } mio__loss_kind;

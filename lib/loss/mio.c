@@ -80,13 +80,21 @@ static double compute_mio(mio__pairs *pairs, const double *p)
     return positive_weight * positive + negative_weight * negative + p[L2] * square;
 }
 
-static double split_mio(mio__pairs *pairs, const double *p, double *by_l2)
+static void terms_of_mio(const mio_loss *loss, mio__forces *forces)
 {
-    const double rate = mio__rate(p[NEGATIVE]);
-    judge_positives(pairs, p, positive_weight_of(pairs, p), 0);
-    mio__pairs_softplus(pairs, rate);
-    *by_l2 = l2_pull(pairs, p);
-    return 2 * negative_weight_of(pairs, p) * rate;
+    const double *p = loss->settings.values, rate = mio__rate(p[NEGATIVE]);
+    forces->terms = 1;
+    forces->term[0] = (mio__term){.rate = rate, .logistic = 2 * negative_weight_of(&loss->pairs, p) * rate};
+}
+
+static void bend_mio(const mio_loss *loss, mio__forces *forces)
+{
+    const double *p = loss->settings.values, rate = mio__rate(p[POSITIVE]);
+    const double weight = positive_weight_of(&loss->pairs, p);
+    for (size_t b = 0; b < loss->pairs.plan.pairs; b++)
+        forces->attraction[b] =
+            mio__dual_scale(-weight * rate, mio__dual_sigmoid(mio__dual_scale(-rate, forces->cosine[b])));
+    forces->l2 = l2_pull(&loss->pairs, p);
 }
 
 /* The sum of exp(rate s) over all ordered negative pairs. */
@@ -124,7 +132,33 @@ static double compute_decoupled(mio__pairs *pairs, const double *p)
     return value + mio__softplus(log_mean);
 }
 
+static void terms_of_decoupled(const mio_loss *loss, mio__forces *forces)
+{
+    forces->terms = 1;
+    forces->term[0] = (mio__term){.rate = mio__rate(loss->settings.values[NEGATIVE])};
+}
+
+static void bend_decoupled(const mio_loss *loss, mio__forces *forces)
+{
+    const mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, count = (double)pairs->plan.pairs, rate = mio__rate(p[NEGATIVE]);
+    mio__dual all = {-INFINITY, 0}, mean;
+    for (size_t view = 0; view < 2; view++)
+        for (size_t b = 0; b < pairs->plan.pairs; b++)
+            all = mio__dual_log_add(all, forces->log_sum[0][mio__pairs_slot(pairs, view, b)]);
+    mean = mio__dual_minus(all, (mio__dual){log(2 * count) + log(2 * count - 2), 0});
+    const mio__dual factor = mio__dual_scale(rate, mio__dual_sigmoid(mean));
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        forces->attraction[b] = (mio__dual){-mio__rate(p[POSITIVE]) / count, 0};
+        for (size_t view = 0; view < 2; view++)
+            forces->pull[0][mio__pairs_slot(pairs, view, b)] = (mio__pull){factor, all};
+    }
+    forces->l2 = l2_pull(pairs, p);
+}
+
 const mio__loss_kind mio__loss_mio = {
-    "mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio, .split = split_mio};
-const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled", decoupled_parameters, 3, .steepest = steepest,
-                                                .compute = compute_decoupled};
+    "mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio, .terms = terms_of_mio, .bend = bend_mio};
+const mio__loss_kind mio__loss_mio_decoupled = {
+    "mio_decoupled",       decoupled_parameters,         3,
+    .steepest = steepest,  .compute = compute_decoupled, .terms = terms_of_decoupled,
+    .bend = bend_decoupled};

@@ -346,15 +346,12 @@ double mio__pairs_mean_square(const mio__pairs *pairs)
 
 /* ---- passes over tiles ---- */
 
-typedef struct pass pass;
-struct pass {
+typedef struct walk {
     mio__pairs *pairs;
-    /* What is done with one tile of similarities; returns what it adds to the value over ordered pairs. */
-    double (*visit)(const pass *self, size_t left, size_t right, void *s, void *weight);
-    size_t first, terms, round;
-    const double *rates;
-    mio__log_sum *log_sums;
-};
+    mio__tile_visit visit;
+    void *argument;
+    size_t round;
+} walk;
 
 /* Rounds of the tournament and meetings in one. An odd number of blocks: i + j = round (mod blocks) pairs every block
    with one other, and one with itself. An even number: the last block takes the place of that one itself, and a round
@@ -464,7 +461,7 @@ static void exclude_all(const mio__pairs *pairs, size_t left, size_t right, void
 /* All tiles between two blocks; those of a block with itself once each. */
 static void meet(void *argument, size_t item, size_t worker)
 {
-    const pass *self = argument;
+    const walk *self = argument;
     const mio__pairs *pairs = self->pairs;
     const mio__pair_plan *plan = &pairs->plan;
     const size_t tile_bytes = plan->edge * plan->edge * (plan->wide ? sizeof(double) : sizeof(float));
@@ -476,24 +473,31 @@ static void meet(void *argument, size_t item, size_t worker)
         for (size_t i = left * plan->group; i < (left + 1) * plan->group && i <= j; i++) {
             find_similarities(pairs, i, j, s);
             exclude_all(pairs, i, j, s);
-            value += self->visit(self, i, j, s, weight);
+            value += self->visit(self->argument, i, j, s, weight);
         }
     pairs->block_values[left] += value;
 }
 
-/* Runs a pass; returns the sum of what its tiles returned. */
-static double run_pass(pass *self)
+double mio__pairs_walk(mio__pairs *pairs, mio__tile_visit visit, void *argument)
 {
-    mio__pairs *pairs = self->pairs;
+    walk self = {pairs, visit, argument, 0};
     const size_t blocks = pairs->plan.blocks;
     memset(pairs->block_values, 0, blocks * sizeof *pairs->block_values);
-    for (self->round = 0; self->round < blocks; self->round++)
-        mio__parallel(pairs->context, pairs->plan.workers, meetings(blocks, self->round), meet, self);
+    for (; self.round < blocks; self.round++)
+        mio__parallel(pairs->context, pairs->plan.workers, meetings(blocks, self.round), meet, &self);
     double value = 0;
     for (size_t i = 0; i < blocks; i++)
         value += pairs->block_values[i];
     return value;
 }
+
+/* What the passes of this file need to know at a tile. */
+typedef struct pass {
+    mio__pairs *pairs;
+    size_t first, terms;
+    const double *rates;
+    mio__log_sum *log_sums;
+} pass;
 
 static const mio__tile_loops *tile_loops(const mio__pairs *pairs)
 {
@@ -510,8 +514,9 @@ static void pull_both(const mio__pairs *pairs, size_t left, size_t right, const 
         pull_tile(pairs, left, right, weight, 1);
 }
 
-static double visit_softplus(const pass *self, size_t left, size_t right, void *s, void *weight)
+static double visit_softplus(void *argument, size_t left, size_t right, void *s, void *weight)
 {
+    const pass *self = argument;
     const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], 0, s, weight);
     pull_both(self->pairs, left, right, weight);
     return left == right ? value : 2 * value;
@@ -519,11 +524,12 @@ static double visit_softplus(const pass *self, size_t left, size_t right, void *
 
 double mio__pairs_softplus(mio__pairs *pairs, double rate)
 {
-    return run_pass(&(pass){.pairs = pairs, .visit = visit_softplus, .rates = &rate});
+    return mio__pairs_walk(pairs, visit_softplus, &(pass){.pairs = pairs, .rates = &rate});
 }
 
-static double visit_sums(const pass *self, size_t left, size_t right, void *s, void *weight)
+static double visit_sums(void *argument, size_t left, size_t right, void *s, void *weight)
 {
+    const pass *self = argument;
     (void)weight;
     const size_t edge = self->pairs->plan.edge;
     tile_loops(self->pairs)
@@ -535,7 +541,7 @@ static double visit_sums(const pass *self, size_t left, size_t right, void *s, v
 void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate)
 {
     memset(pairs->log_sums[term], 0, 2 * pairs->plan.slots_per_view * sizeof *pairs->log_sums[term]);
-    run_pass(&(pass){.pairs = pairs, .visit = visit_sums, .rates = &rate, .log_sums = pairs->log_sums[term]});
+    mio__pairs_walk(pairs, visit_sums, &(pass){.pairs = pairs, .rates = &rate, .log_sums = pairs->log_sums[term]});
 }
 
 double mio__log_sum_value(const mio__log_sum *sum, double rate)
@@ -543,8 +549,9 @@ double mio__log_sum_value(const mio__log_sum *sum, double rate)
     return rate * sum->peak + log(sum->sum);
 }
 
-static double visit_weights(const pass *self, size_t left, size_t right, void *s, void *weight)
+static double visit_weights(void *argument, size_t left, size_t right, void *s, void *weight)
 {
+    const pass *self = argument;
     mio__pairs *pairs = self->pairs;
     const size_t edge = pairs->plan.edge;
     for (size_t t = 0; t < self->terms; t++)
@@ -569,7 +576,7 @@ void mio__pairs_pull_from(mio__pairs *pairs, size_t first, size_t terms, const d
 {
     for (size_t t = first; t < first + terms; t++)
         settle_weights(pairs, pairs->weights[t]);
-    run_pass(&(pass){.pairs = pairs, .visit = visit_weights, .first = first, .terms = terms, .rates = rates});
+    mio__pairs_walk(pairs, visit_weights, &(pass){.pairs = pairs, .first = first, .terms = terms, .rates = rates});
 }
 
 void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[])

@@ -99,6 +99,15 @@ void mio__pairs_chunk(const mio__pairs *pairs, size_t chunk, size_t *start, size
 double mio__pairs_sum_of_chunks(const mio__pairs *pairs);
 
 /**
+ * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out (itself,
+ * positives, filling, the other choice); left <= right, and each tile stands for both orders of its pairs, but one on the
+ * diagonal, which holds both. s may be overwritten; space is another tile. A visit owns what belongs to the rows of both.
+ * Returns what it adds to the walk's sum.
+ */
+typedef double (*mio__tile_visit)(void *argument, size_t left, size_t right, void *s, void *space);
+/** Visits all tiles of the upper triangle, many at once; returns the sum of what they returned. */
+double mio__pairs_walk(mio__pairs *pairs, mio__tile_visit visit, void *argument);
+/**
  * Sum of log(1 + exp(rate s)) over all ordered negative pairs. Adds to the gradient of each slot i the sum over its
  * negatives j of sigmoid(rate s_ij) unit_j.
  */

@@ -62,6 +62,23 @@ static mio_status run(mio_loss *loss, double *value)
     return MIO_OK;
 }
 
+/* log_scale and bias are held. */
+static void terms(const mio_loss *loss, mio__forces *forces)
+{
+    const double *p = loss->settings.values, scale = scale_of(p), share = 1 / (double)loss->pairs.plan.pairs;
+    forces->terms = 1;
+    forces->term[0] = (mio__term){.across = 1, .rate = scale, .bias = p[BIAS], .logistic = share * scale};
+}
+
+static void bend(const mio_loss *loss, mio__forces *forces)
+{
+    const mio__term *term = &forces->term[0];
+    for (size_t b = 0; b < loss->pairs.plan.pairs; b++) {
+        const mio__dual x = mio__dual_add(mio__dual_scale(term->rate, forces->cosine[b]), (mio__dual){term->bias, 0});
+        forces->attraction[b] = mio__dual_scale(-term->logistic, mio__dual_sigmoid(mio__dual_scale(-1, x)));
+    }
+}
+
 const mio__loss_kind mio__loss_siglip = {"siglip",
                                          parameters,
                                          2,
@@ -69,4 +86,6 @@ const mio__loss_kind mio__loss_siglip = {"siglip",
                                          .run = run,
                                          .extra = extra,
                                          .flags = MIO__LOSS_KEEP,
+                                         .terms = terms,
+                                         .bend = bend,
                                          .tensors = {"log_scale", "bias"}};

@@ -41,8 +41,7 @@ static const mio__parameter nt_xent_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
 };
 
-/* Everything but the passes that the gradient needs; the positives' derivatives stand in similarity_of_pair. */
-static double judge_nt_xent(mio__pairs *pairs, const double *p)
+static double compute_nt_xent(mio__pairs *pairs, const double *p)
 {
     const double rate = mio__rate(p[TEMPERATURE]), weight = 0.5 / (double)pairs->plan.pairs;
     mio__pairs_log_sums(pairs, 0, rate);
@@ -58,23 +57,32 @@ static double judge_nt_xent(mio__pairs *pairs, const double *p)
         }
         pairs->similarity_of_pair[b] = weight * rate * pulled;
     }
+    pull(pairs, 1, &rate);
     return weight * value;
 }
 
-static double compute_nt_xent(mio__pairs *pairs, const double *p)
+/* One term over all negatives: nt_xent's and dcl's. */
+static void terms_of_softmax(const mio_loss *loss, mio__forces *forces)
 {
-    const double rate = mio__rate(p[TEMPERATURE]), value = judge_nt_xent(pairs, p);
-    pull(pairs, 1, &rate);
-    return value;
+    forces->terms = 1;
+    forces->term[0] = (mio__term){.rate = mio__rate(loss->settings.values[TEMPERATURE])};
 }
 
-static double split_nt_xent(mio__pairs *pairs, const double *p, double *by_l2)
+static void bend_nt_xent(const mio_loss *loss, mio__forces *forces)
 {
-    const double rate = mio__rate(p[TEMPERATURE]);
-    judge_nt_xent(pairs, p);
-    mio__pairs_pull(pairs, 1, &rate);
-    *by_l2 = 0;
-    return 1;
+    const mio__pairs *pairs = &loss->pairs;
+    const double rate = forces->term[0].rate, weight = 0.5 / (double)pairs->plan.pairs;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const mio__dual x = mio__dual_scale(rate, forces->cosine[b]);
+        mio__dual pulled = {0, 0};
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            const mio__dual gap = mio__dual_minus(forces->log_sum[0][slot], x);
+            pulled = mio__dual_minus(pulled, mio__dual_sigmoid(gap));
+            forces->pull[0][slot] = (mio__pull){{weight * rate, 0}, mio__dual_add(x, mio__dual_softplus(gap))};
+        }
+        forces->attraction[b] = mio__dual_scale(weight * rate, pulled);
+    }
 }
 
 /* ---- dcl, dclw ---- */
@@ -84,21 +92,30 @@ static const mio__parameter dcl_parameters[] = {
     [SECOND] = MIO__TEMPERATURE("sigma", 0.5, "temperature of the positives' weights"), /* dclw alone */
 };
 
-/* weighted 0: plain dcl. */
-static double decoupled(mio__pairs *pairs, const double *p, int weighted)
+/* The log of the sum of exp(sharpness s) over positive pairs. sharpness 0, where all pairs weigh the same: plain dcl.
+ */
+static double log_of_positives(const mio__pairs *pairs, double sharpness)
+{
+    double sum = -INFINITY;
+    for (size_t b = 0; b < pairs->plan.pairs; b++)
+        sum = mio__log_add(sum, sharpness * pairs->similarity_of_pair[b]);
+    return sum;
+}
+
+static double weight_of_positive(const mio__pairs *pairs, size_t b, double sharpness, double log_sum)
+{
+    return sharpness > 0 ? 2 - (double)pairs->plan.pairs * exp(sharpness * pairs->similarity_of_pair[b] - log_sum) : 1;
+}
+
+static double decoupled(mio__pairs *pairs, const double *p, double sharpness)
 {
     const size_t count = pairs->plan.pairs;
     const double rate = mio__rate(p[TEMPERATURE]), share = 0.5 / (double)count;
-    const double sharpness = weighted ? mio__rate(p[SECOND]) : 0;
-    double largest = -1, total = 0, value = 0;
-    for (size_t b = 0; b < count; b++)
-        largest = fmax(largest, pairs->similarity_of_pair[b]);
-    for (size_t b = 0; b < count; b++)
-        total += exp(sharpness * (pairs->similarity_of_pair[b] - largest));
+    const double positives = log_of_positives(pairs, sharpness);
+    double value = 0;
     mio__pairs_log_sums(pairs, 0, rate);
     for (size_t b = 0; b < count; b++) {
-        const double s = pairs->similarity_of_pair[b];
-        const double w = weighted ? 2 - (double)count * exp(sharpness * (s - largest)) / total : 1;
+        const double s = pairs->similarity_of_pair[b], w = weight_of_positive(pairs, b, sharpness, positives);
         for (size_t view = 0; view < 2; view++) {
             const double sum = log_of_negatives(pairs, 0, rate, view, b);
             value += share * (sum - w * rate * s);
@@ -117,7 +134,32 @@ static double compute_dcl(mio__pairs *pairs, const double *p)
 
 static double compute_dclw(mio__pairs *pairs, const double *p)
 {
-    return decoupled(pairs, p, 1);
+    return decoupled(pairs, p, mio__rate(p[SECOND]));
+}
+
+/* The weights of dclw's positives are constants, here as in its gradient. */
+static void bend_decoupled(const mio_loss *loss, mio__forces *forces, double sharpness)
+{
+    const mio__pairs *pairs = &loss->pairs;
+    const double rate = forces->term[0].rate, share = 0.5 / (double)pairs->plan.pairs;
+    const double positives = log_of_positives(pairs, sharpness);
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        forces->attraction[b] = (mio__dual){-2 * share * rate * weight_of_positive(pairs, b, sharpness, positives), 0};
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            forces->pull[0][slot] = (mio__pull){{share * rate, 0}, forces->log_sum[0][slot]};
+        }
+    }
+}
+
+static void bend_dcl(const mio_loss *loss, mio__forces *forces)
+{
+    bend_decoupled(loss, forces, 0);
+}
+
+static void bend_dclw(const mio_loss *loss, mio__forces *forces)
+{
+    bend_decoupled(loss, forces, mio__rate(loss->settings.values[SECOND]));
 }
 
 /* ---- hcl ---- */
@@ -179,8 +221,63 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
     return value;
 }
 
-const mio__loss_kind mio__loss_nt_xent = {
-    "nt_xent", nt_xent_parameters, 1, .steepest = steepest, .compute = compute_nt_xent, .split = split_nt_xent};
-const mio__loss_kind mio__loss_dcl = {"dcl", dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl};
-const mio__loss_kind mio__loss_dclw = {"dclw", dcl_parameters, 2, .steepest = steepest, .compute = compute_dclw};
-const mio__loss_kind mio__loss_hcl = {"hcl", hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl};
+/* The same for a force: derivatives by r and by x as they change. */
+static void hcl_slopes(const double *p, double n, mio__dual x, mio__dual r, mio__dual *by_r, mio__dual *by_x)
+{
+    double first, second;
+    hcl_row(p, n, x.value, r.value, &first, &second);
+    *by_r = (mio__dual){first, first * (1 - first) * r.slope};
+    *by_x = (mio__dual){second, -second * (1 + second) * x.slope};
+}
+
+static void terms_of_hcl(const mio_loss *loss, mio__forces *forces)
+{
+    const double *p = loss->settings.values, rate = mio__rate(p[TEMPERATURE]);
+    forces->terms = p[SECOND] > 0 ? 2 : 1;
+    forces->term[0] = (mio__term){.rate = (1 + p[SECOND]) * rate};
+    forces->term[1] = (mio__term){.rate = p[SECOND] * rate};
+}
+
+static void bend_hcl(const mio_loss *loss, mio__forces *forces)
+{
+    const mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, rate = mio__rate(p[TEMPERATURE]);
+    const double share = 0.5 / (double)pairs->plan.pairs, n = 2 * (double)pairs->plan.pairs - 2;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const mio__dual x = mio__dual_scale(rate, forces->cosine[b]);
+        mio__dual pulled = {0, 0}, by_r, by_x;
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            const mio__dual hard = forces->log_sum[0][slot];
+            const mio__dual plain = forces->terms == 2 ? forces->log_sum[1][slot] : (mio__dual){log(n), 0};
+            const mio__dual r = mio__dual_minus(mio__dual_minus(hard, plain), x);
+            hcl_slopes(p, n, x, (mio__dual){log(n) + r.value, r.slope}, &by_r, &by_x);
+            pulled = mio__dual_add(pulled, mio__dual_minus(by_x, by_r));
+            forces->pull[0][slot] = (mio__pull){mio__dual_scale(share * forces->term[0].rate, by_r), hard};
+            forces->pull[1][slot] = (mio__pull){mio__dual_scale(-share * forces->term[1].rate, by_r), plain};
+        }
+        forces->attraction[b] = mio__dual_scale(share * rate, pulled);
+    }
+}
+
+const mio__loss_kind mio__loss_nt_xent = {"nt_xent",
+                                          nt_xent_parameters,
+                                          1,
+                                          .steepest = steepest,
+                                          .compute = compute_nt_xent,
+                                          .terms = terms_of_softmax,
+                                          .bend = bend_nt_xent};
+const mio__loss_kind mio__loss_dcl = {
+    "dcl",           dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl, .terms = terms_of_softmax,
+    .bend = bend_dcl};
+const mio__loss_kind mio__loss_dclw = {"dclw",
+                                       dcl_parameters,
+                                       2,
+                                       .steepest = steepest,
+                                       .compute = compute_dclw,
+                                       .flags = MIO__LOSS_CONSTANTS,
+                                       .terms = terms_of_softmax,
+                                       .bend = bend_dclw};
+const mio__loss_kind mio__loss_hcl = {
+    "hcl",           hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl, .terms = terms_of_hcl,
+    .bend = bend_hcl};

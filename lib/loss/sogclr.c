@@ -101,5 +101,5 @@ const mio__loss_kind mio__loss_sogclr = {"sogclr",
                                          .steepest = steepest,
                                          .run = run,
                                          .advance = advance,
-                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP,
+                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_CONSTANTS,
                                          .extra = extra};

@@ -80,6 +80,40 @@ static mio_status run_supcon(mio_loss *loss, double *value)
     return MIO_OK;
 }
 
+/* The softmax over other labels; and where there are labels, the softmax over this one, and the constant pull within
+ * it. */
+static void terms_of_supcon(const mio_loss *loss, mio__forces *forces)
+{
+    const double rate = mio__rate(loss->settings.values[TEMPERATURE]);
+    const mio__pair_choice other = loss->pairs.class_of ? MIO__PAIR_OTHER_CLASS : MIO__PAIR_ALL;
+    forces->terms = loss->pairs.class_of ? 3 : 1;
+    forces->term[0] = (mio__term){.choice = other, .rate = rate};
+    forces->term[1] = (mio__term){.choice = MIO__PAIR_SAME_CLASS, .rate = rate};
+    forces->term[2] = (mio__term){.choice = MIO__PAIR_SAME_CLASS, .rate = flat};
+}
+
+static void bend_supcon(const mio_loss *loss, mio__forces *forces)
+{
+    const mio__pairs *pairs = &loss->pairs;
+    const double *p = loss->settings.values, rate = forces->term[0].rate;
+    const double factor = rate * 0.5 * p[TEMPERATURE] / p[BASE] / (double)pairs->plan.pairs;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const mio__dual x = mio__dual_scale(rate, forces->cosine[b]), others = {1 - 1 / positives(loss, b), 0};
+        mio__dual pulled = {0, 0};
+        for (size_t view = 0; view < 2; view++) {
+            const size_t slot = mio__pairs_slot(pairs, view, b);
+            mio__dual sum = forces->log_sum[0][slot];
+            if (forces->terms > 1)
+                sum = mio__dual_log_add(sum, forces->log_sum[1][slot]);
+            const mio__dual gap = mio__dual_minus(sum, x), all = mio__dual_add(x, mio__dual_softplus(gap));
+            pulled = mio__dual_add(pulled, mio__dual_minus(others, mio__dual_sigmoid(gap)));
+            forces->pull[0][slot] = forces->pull[1][slot] = (mio__pull){{factor, 0}, all};
+            forces->pull[2][slot] = (mio__pull){{-factor / positives(loss, b), 0}, {0, 0}};
+        }
+        forces->attraction[b] = mio__dual_scale(factor, pulled);
+    }
+}
+
 /* ---- schane ---- */
 
 static const mio__parameter schane_parameters[] = {
@@ -141,7 +175,60 @@ static mio_status run_schane(mio_loss *loss, double *value)
     return MIO_OK;
 }
 
-const mio__loss_kind mio__loss_supcon = {"supcon",          supcon_parameters,      2, .steepest = steepest,
-                                         .run = run_supcon, .flags = MIO__LOSS_KEEP};
-const mio__loss_kind mio__loss_schane = {"schane",          schane_parameters,        1, .steepest = steepest_schane,
-                                         .run = run_schane, .flags = MIO__LOSS_LABELS};
+/* As find_sums has them. */
+static void terms_of_schane(const mio_loss *loss, mio__forces *forces)
+{
+    const double rate = mio__rate(loss->settings.values[TEMPERATURE]);
+    forces->terms = 3;
+    forces->term[0] = (mio__term){.choice = MIO__PAIR_OTHER_CLASS, .rate = 2 * rate};
+    forces->term[1] = (mio__term){.choice = MIO__PAIR_OTHER_CLASS, .rate = rate};
+    forces->term[2] = (mio__term){.choice = MIO__PAIR_SAME_CLASS, .rate = rate};
+}
+
+/* One row of schane_row's: writes its pulls, returns the derivative by the cosine of its pair. */
+static mio__dual bend_schane_row(const mio_loss *loss, mio__forces *forces, mio__dual x, size_t b, size_t slot)
+{
+    const double share = 0.5 / (double)loss->pairs.plan.pairs, rate = forces->term[1].rate;
+    const double negatives = 2 * (double)(loss->pairs.plan.pairs - loss->class_size[b]);
+    const mio__dual hard = forces->log_sum[0][slot], plain = forces->log_sum[1][slot];
+    const mio__dual attract = mio__dual_log_add(x, forces->log_sum[2][slot]);
+    mio__dual pulled = {0, 0};
+    for (size_t t = 0; t < 3; t++)
+        forces->pull[t][slot] = (mio__pull){{0, 0}, {0, 0}};
+    if (negatives == 0)
+        return pulled;
+    const mio__dual ratio = mio__dual_minus(mio__dual_minus(hard, plain), attract);
+    pulled = mio__dual_scale(share * rate, mio__dual_sigmoid((mio__dual){log(negatives) + ratio.value, ratio.slope}));
+    forces->pull[0][slot] = (mio__pull){mio__dual_scale(2, pulled), hard};
+    forces->pull[1][slot] = (mio__pull){mio__dual_scale(-1, pulled), plain};
+    forces->pull[2][slot] = (mio__pull){mio__dual_scale(-1, pulled), attract};
+    return mio__dual_scale(-1, mio__dual_times(pulled, mio__dual_exp(mio__dual_minus(x, attract))));
+}
+
+static void bend_schane(const mio_loss *loss, mio__forces *forces)
+{
+    for (size_t b = 0; b < loss->pairs.plan.pairs; b++) {
+        const mio__dual x = mio__dual_scale(forces->term[1].rate, forces->cosine[b]);
+        forces->attraction[b] = (mio__dual){0, 0};
+        for (size_t view = 0; view < 2; view++)
+            forces->attraction[b] = mio__dual_add(
+                forces->attraction[b], bend_schane_row(loss, forces, x, b, mio__pairs_slot(&loss->pairs, view, b)));
+    }
+}
+
+const mio__loss_kind mio__loss_supcon = {"supcon",
+                                         supcon_parameters,
+                                         2,
+                                         .steepest = steepest,
+                                         .run = run_supcon,
+                                         .flags = MIO__LOSS_KEEP,
+                                         .terms = terms_of_supcon,
+                                         .bend = bend_supcon};
+const mio__loss_kind mio__loss_schane = {"schane",
+                                         schane_parameters,
+                                         1,
+                                         .steepest = steepest_schane,
+                                         .run = run_schane,
+                                         .flags = MIO__LOSS_LABELS,
+                                         .terms = terms_of_schane,
+                                         .bend = bend_schane};

@@ -10,6 +10,7 @@ ALLOWED = {
     "data": {"core", "data", "kernels"},
     "nn": {"core", "kernels", "nn"},
     "loss": {"core", "kernels", "loss"},
+    "analysis": {"core", "kernels", "nn", "loss", "analysis"},
     "optim": {"core", "kernels", "nn", "optim"},
     "train": {"core", "kernels", "data", "nn", "loss", "optim", "train"},
     "evaluate": {"core", "kernels", "data", "nn", "loss", "optim", "train", "evaluate"},

@@ -17,12 +17,16 @@ static double dot(const double *a, const double *b)
 /* The parts add up to the step. */
 START_TEST(test_sum_of_parts)
 {
-    static const char *const names[] = {"mio", "mio", "nt_xent"};
-    static const support_setting settings[3][3] = {
-        {{NULL, 0}}, {{"reduction", 1}, {"l2_weight", 3}, {NULL, 0}}, {{"temperature", 0.2}, {NULL, 0}}};
+    static const char *const names[] = {"mio",  "mio", "mio_decoupled", "nt_xent", "dcl",
+                                        "dclw", "hcl", "supcon",        "schane",  "siglip"};
+    static const support_setting settings[10][3] = {{{NULL, 0}},
+                                                    {{"reduction", 1}, {"l2_weight", 3}, {NULL, 0}},
+                                                    {{"l2_weight", 2}},
+                                                    {{"temperature", 0.2}, {NULL, 0}}};
     const double rate = 0.7;
     mio_context *context = support_context(2);
     mio_loss *loss = support_loss(context, names[_i], settings[_i]);
+    ASSERT_OK(support_give(loss, PAIRS, DIM));
     support_views(PAIRS, DIM, z, z + HALF, 6);
     ASSERT_OK(mio_analysis_displacements(loss, PAIRS, DIM, z, z + HALF, rate, attraction, repulsion, l2));
     ASSERT_OK(mio_loss_compute_f64(loss, PAIRS, DIM, z, z + HALF, NULL, grad, grad + HALF));
@@ -31,7 +35,7 @@ START_TEST(test_sum_of_parts)
         grad[i] *= -rate;
     }
     ck_assert_double_le(support_distance(COUNT, attraction, grad), 1e-13);
-    ck_assert(_i < 2 || support_norm(COUNT, l2) == 0);
+    ck_assert((_i < 3) == (support_norm(COUNT, l2) > 0));
     mio_loss_release(loss);
     mio_context_release(context);
 }
@@ -74,6 +78,52 @@ START_TEST(test_parts_of_mio)
 }
 END_TEST
 
+/* supcon's attraction is by all rows of the label, its repulsion by the others; without labels it is nt_xent. */
+START_TEST(test_parts_of_supcon)
+{
+    static const support_setting settings[] = {{"temperature", 0.3}, {"base_temperature", 0.3}, {NULL, 0}};
+    static double unit[COUNT], first[COUNT], second[COUNT];
+    const double t = 0.3, rows = 2 * PAIRS;
+    int32_t labels[PAIRS];
+    mio_context *context = support_context(1);
+    mio_loss *loss = support_loss(context, "supcon", settings), *same = support_loss(context, "nt_xent", settings + 2);
+    support_views(PAIRS, DIM, z, z + HALF, 31);
+    ASSERT_OK(mio_loss_set(same, "temperature", 0.3));
+    ASSERT_OK(mio_analysis_displacements(loss, PAIRS, DIM, z, z + HALF, 1, attraction, repulsion, l2));
+    ASSERT_OK(mio_analysis_displacements(same, PAIRS, DIM, z, z + HALF, 1, first, second, NULL));
+    ck_assert_double_le(support_distance(COUNT, attraction, first), 1e-13);
+    ck_assert_double_le(support_distance(COUNT, repulsion, second), 1e-13);
+    for (size_t i = 0; i < COUNT; i++)
+        unit[i] = z[i] / support_norm(DIM, z + i / DIM * DIM);
+    for (size_t b = 0; b < PAIRS; b++)
+        labels[b] = (int32_t)b % 4;
+    ASSERT_OK(mio_loss_set_batch(loss, PAIRS, labels, NULL));
+    ASSERT_OK(mio_analysis_displacements(loss, PAIRS, DIM, z, z + HALF, 1, attraction, repulsion, NULL));
+    double sums[2 * PAIRS] = {0}, size[4] = {0};
+    for (size_t i = 0; i < 2 * PAIRS; i++) {
+        size[labels[i % PAIRS]]++;
+        for (size_t j = 0; j < 2 * PAIRS; j++)
+            sums[i] += i == j ? 0 : exp(dot(unit + i * DIM, unit + j * DIM) / t);
+    }
+    for (size_t i = 0; i < 2 * PAIRS; i++) {
+        double parts[2][DIM] = {{0}};
+        for (size_t j = 0; j < 2 * PAIRS; j++) {
+            const double *own = unit + i * DIM, *from = unit + j * DIM, s = dot(own, from);
+            const int kin = labels[i % PAIRS] == labels[j % PAIRS];
+            const double pull = kin ? 2 / (size[labels[i % PAIRS]] - 1) : 0;
+            const double force = (pull - exp(s / t) / sums[i] - exp(s / t) / sums[j]) / rows / t;
+            for (size_t k = 0; k < DIM && i != j; k++)
+                parts[!kin][k] += force * (from[k] - s * own[k]) / support_norm(DIM, z + i * DIM);
+        }
+        ck_assert_double_le(support_distance(DIM, attraction + i * DIM, parts[0]), 1e-12);
+        ck_assert_double_le(support_distance(DIM, repulsion + i * DIM, parts[1]), 1e-12);
+    }
+    mio_loss_release(loss);
+    mio_loss_release(same);
+    mio_context_release(context);
+}
+END_TEST
+
 START_TEST(test_mutual_information)
 {
     static const support_setting plain[] = {{"l2_weight", 0}, {NULL, 0}};
@@ -90,8 +140,29 @@ START_TEST(test_mutual_information)
     ck_assert_double_eq_tol(a.positive_pairs + a.negative_pairs, a.jensen_shannon, 1e-15);
     ASSERT_OK(mio_loss_compute_f64(nt_xent, PAIRS, DIM, z, z + HALF, &value, NULL, NULL));
     ck_assert_double_eq_tol(a.info_nce, log(2 * PAIRS - 1) - value, 1e-13);
+    ASSERT_OK(mio_analysis_mutual_information_at(context, 0.5, 0.5, PAIRS, DIM, z, z + HALF, &b));
+    ck_assert(a.jensen_shannon == b.jensen_shannon && a.info_nce == b.info_nce);
     mio_loss_release(mio);
     mio_loss_release(nt_xent);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Every loss's rows have the estimates: at its own temperatures, or at 0.5. */
+START_TEST(test_mutual_information_of_all)
+{
+    mio_context *context = support_context(1);
+    support_views(PAIRS, DIM, z, z + HALF, 26);
+    for (size_t i = 0; mio_loss_name_at(i); i++) {
+        mio_loss *loss = support_loss(context, mio_loss_name_at(i), NULL);
+        mio_mutual_information a = {.struct_size = sizeof a}, b = {.struct_size = sizeof b};
+        double temperature = 0.5;
+        (void)mio_loss_get(loss, "temperature", &temperature);
+        ASSERT_OK(mio_analysis_mutual_information(loss, PAIRS, DIM, z, z + HALF, &a));
+        ASSERT_OK(mio_analysis_mutual_information_at(context, temperature, temperature, PAIRS, DIM, z, z + HALF, &b));
+        ck_assert_mem_eq(&a, &b, sizeof a);
+        mio_loss_release(loss);
+    }
     mio_context_release(context);
 }
 END_TEST
@@ -99,10 +170,10 @@ END_TEST
 START_TEST(test_refusals)
 {
     mio_context *context = support_context(1);
-    mio_loss *mio = support_loss(context, "mio", NULL), *dcl = support_loss(context, "dcl", NULL);
+    mio_loss *mio = support_loss(context, "mio", NULL), *vicreg = support_loss(context, "vicreg", NULL);
     mio_mutual_information information = {0};
     support_views(PAIRS, DIM, z, z + HALF, 1);
-    ck_assert_int_eq(mio_analysis_displacements(dcl, PAIRS, DIM, z, z + HALF, 1, attraction, NULL, NULL),
+    ck_assert_int_eq(mio_analysis_displacements(vicreg, PAIRS, DIM, z, z + HALF, 1, attraction, NULL, NULL),
                      MIO_ERROR_UNSUPPORTED);
     ck_assert_int_eq(mio_analysis_displacements(NULL, PAIRS, DIM, z, z, 1, NULL, NULL, NULL), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_displacements(mio, 1, DIM, z, z, 1, NULL, NULL, NULL), MIO_ERROR_ARGUMENT);
@@ -111,10 +182,15 @@ START_TEST(test_refusals)
     ASSERT_OK(mio_analysis_displacements(mio, PAIRS, DIM, z, z, 1, NULL, NULL, NULL));
     ck_assert_int_eq(mio_analysis_mutual_information(mio, PAIRS, DIM, z, z, &information), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_mutual_information(mio, PAIRS, DIM, z, z, NULL), MIO_ERROR_ARGUMENT);
+    information.struct_size = sizeof information;
+    ck_assert_int_eq(mio_analysis_mutual_information(mio, 1, DIM, z, z + HALF, &information), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_analysis_mutual_information(mio, PAIRS, DIM, z, NULL, &information), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_analysis_mutual_information_at(context, 0, 1, PAIRS, DIM, z, z, &information),
+                     MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_projector_gradient(context, 0, 1, 1, z, z, grad), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_projector_gradient(context, 1, 1, 1, z, NULL, grad), MIO_ERROR_ARGUMENT);
     mio_loss_release(mio);
-    mio_loss_release(dcl);
+    mio_loss_release(vicreg);
     mio_context_release(context);
 }
 END_TEST
@@ -162,9 +238,11 @@ END_TEST
 int main(void)
 {
     TCase *tests = tcase_create("analysis");
-    tcase_add_loop_test(tests, test_sum_of_parts, 0, 3);
+    tcase_add_loop_test(tests, test_sum_of_parts, 0, 10);
     tcase_add_test(tests, test_parts_of_mio);
+    tcase_add_test(tests, test_parts_of_supcon);
     tcase_add_test(tests, test_mutual_information);
+    tcase_add_test(tests, test_mutual_information_of_all);
     tcase_add_test(tests, test_refusals);
     tcase_add_loop_test(tests, test_projector, 0, 2);
     return support_run("loss/analysis", tests);

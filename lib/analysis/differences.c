@@ -1,0 +1,72 @@
+#include "analysis/differences.h"
+
+#include <math.h>
+#include <string.h>
+
+static double length(size_t size, const double *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < size; i++)
+        sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+/* The gradient at x + h direction; `moved` is where that point is made. */
+static mio_status gradient_beside(const mio__gradient *gradient, const double *x, double h, const double *direction,
+                                  double *moved, double *to)
+{
+    for (size_t i = 0; i < gradient->size; i++)
+        moved[i] = x[i] + h * direction[i];
+    return gradient->at(gradient->argument, moved, to);
+}
+
+mio_status mio__difference(const mio__gradient *gradient, const double *x, double step, const double *direction,
+                           double *space, double *product)
+{
+    const size_t size = gradient->size;
+    const double along = length(size, direction), own = length(size, x);
+    double *moved = space, *second = space + size;
+    if (along == 0) {
+        memset(product, 0, size * sizeof *product);
+        return MIO_OK;
+    }
+    const double h = step * (own > 0 ? own : 1) / along;
+    mio_status status = gradient_beside(gradient, x, h, direction, moved, product);
+    if (!status)
+        status = gradient_beside(gradient, x, -h, direction, moved, second);
+    for (size_t i = 0; !status && i < size; i++)
+        product[i] = (product[i] - second[i]) / (2 * h);
+    return status;
+}
+
+mio_status mio__analysis_check_function(const mio_loss *loss)
+{
+    if (!loss)
+        return mio__settings_null("loss");
+    return loss->kind->flags & MIO__LOSS_CONSTANTS
+               ? mio__fail(
+                     MIO_ERROR_UNSUPPORTED,
+                     "loss '%s' has no Hessian: its gradient takes for constant what moves with the rows (targets, "
+                     "weights or averages), so that it is not the gradient of a function",
+                     mio_loss_name(loss))
+               : MIO_OK;
+}
+
+mio_status mio__analysis_check_direction(size_t size, const double *direction, const double *product)
+{
+    if (!direction || !product)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the %s is NULL", direction ? "product" : "direction");
+    for (size_t i = 0; i < size; i++)
+        if (!isfinite(direction[i]))
+            return mio__fail(MIO_ERROR_ARGUMENT, "value %zu of the direction is not finite", i);
+    return MIO_OK;
+}
+
+mio_status mio__analysis_check_spectrum(const double *eigenvalues, const double *weights, const size_t *count)
+{
+    return eigenvalues && weights && count ? MIO_OK
+                                           : mio__fail(MIO_ERROR_ARGUMENT, "the place for the %s is NULL",
+                                                       !eigenvalues ? "eigenvalues"
+                                                       : !weights   ? "weights"
+                                                                    : "number of eigenvalues");
+}

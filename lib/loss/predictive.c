@@ -77,10 +77,12 @@ const mio__loss_kind mio__loss_byol = {"byol",
                                        0,
                                        .steepest = steepest,
                                        .run = run_byol,
-                                       .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_CONSTANTS};
+                                       .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
+                                                MIO__LOSS_CONSTANTS};
 const mio__loss_kind mio__loss_simsiam = {"simsiam",
                                           NULL,
                                           0,
                                           .steepest = steepest,
                                           .run = run_simsiam,
-                                          .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_CONSTANTS};
+                                          .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
+                                                   MIO__LOSS_CONSTANTS};

@@ -200,7 +200,8 @@ const mio__loss_kind mio__loss_moco = {"moco",
                                        .run = run_moco,
                                        .advance = advance_moco,
                                        .extra = moco_extra,
-                                       .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_QUEUE |
+                                       .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_KEYS |
+                                                MIO__LOSS_QUEUE |
                                                 MIO__LOSS_CONSTANTS};
 const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         nnclr_parameters,
@@ -209,4 +210,5 @@ const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         .run = run_nnclr,
                                         .advance = advance_nnclr,
                                         .extra = nnclr_extra,
-                                        .flags = MIO__LOSS_TARGETS | MIO__LOSS_QUEUE | MIO__LOSS_CONSTANTS};
+                                        .flags = MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS | MIO__LOSS_QUEUE |
+                                                 MIO__LOSS_CONSTANTS};

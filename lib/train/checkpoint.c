@@ -5,6 +5,7 @@
        PART/names          the part's parameters, one a line
        PART/values         their values, as many doubles
        augment/scale, /shift   the normalisation of the views, floats
+       momentum/tensor/NAME    the momentum encoder's tensors, if there is one
        kernels/target      text: the instruction set that made the bits */
 #include "core/archive.h"
 #include "data/augment.h"
@@ -20,6 +21,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+static const char momentum_prefix[] = "momentum";
 
 enum { LOSS = 1, PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64 };
 
@@ -111,6 +114,8 @@ static mio_status put_all(const mio_trainer *trainer, mio__archive_writer *write
         status = mio__archive_put(writer, "augment/shift", augment->shift, channels_size);
     if (!status)
         status = mio__encoder_write(trainer->encoder, writer);
+    if (!status && trainer->momentum.encoder)
+        status = mio__encoder_write_tensors(trainer->momentum.encoder, momentum_prefix, writer);
     if (!status)
         status = mio__loss_write(trainer->loss, writer);
     return status ? status : mio__optimizer_write(trainer->optimizer, writer);
@@ -144,6 +149,7 @@ typedef struct restoration {
     double new_values[PARTS][MIO__SETTINGS_LIMIT], old_values[PARTS][MIO__SETTINGS_LIMIT];
     char target[NAME_LIMIT];
     mio_loss *loss; /* the new state of the trainer's */
+    mio_encoder *momentum; /* likewise, or NULL; then the old one, to be released */
     uint64_t new_steps, new_epoch, new_batch, old_epoch, old_batch;
     float *new_normalization, *old_normalization; /* scale and shift, channels each */
     float *old_tensors;                           /* all of the encoder's, as stored */
@@ -272,6 +278,20 @@ static mio_status read_loss(restoration *r)
     return mio__loss_read(r->trainer->loss, &settings, r->archive, &r->loss);
 }
 
+/* The momentum encoder, if the checkpoint has one. */
+static mio_status read_momentum(restoration *r)
+{
+    const mio__tensor *tensors;
+    char record[256];
+    if (!mio__encoder_tensors(r->trainer->encoder, &tensors))
+        return MIO_OK;
+    snprintf(record, sizeof record, "%s/tensor/%s", momentum_prefix, tensors[0].name);
+    if (!mio__archive_has(r->archive, record))
+        return MIO_OK;
+    const mio_status status = mio__encoder_copy(r->trainer->encoder, &r->momentum);
+    return status ? status : mio__encoder_read_tensors(r->momentum, momentum_prefix, r->archive);
+}
+
 static mio_status read_all(restoration *r)
 {
     list_parts(r->trainer, r->parts);
@@ -285,6 +305,8 @@ static mio_status read_all(restoration *r)
         status = read_normalization(r);
     if (!status)
         status = read_loss(r);
+    if (!status)
+        status = read_momentum(r);
     return status ? status : keep_encoder(r);
 }
 
@@ -324,6 +346,9 @@ static mio_status apply(restoration *r)
         undo(r);
     else {
         mio__loss_take(r->trainer->loss, r->loss);
+        mio_encoder *old = r->trainer->momentum.encoder;
+        r->trainer->momentum.encoder = r->momentum;
+        r->momentum = old;
         r->trainer->steps_done = r->new_steps;
     }
     return status;
@@ -358,6 +383,7 @@ mio_status mio_trainer_restore(mio_trainer *trainer, const char *path)
         mio__archive_close(r->archive);
     }
     mio_loss_release(r->loss);
+    mio_encoder_release(r->momentum);
     mio__free(trainer->context, r->new_normalization);
     mio__free(trainer->context, r->old_tensors);
     mio__free(trainer->context, r->old_pixels);

@@ -14,6 +14,7 @@
 enum {
     PART_ENCODER,
     PART_PROJECTOR,
+    PART_PREDICTOR,
     PART_LOSS,
     PART_OPTIMIZER,
     PART_SCHEDULE,
@@ -35,7 +36,7 @@ struct mio_recipe {
     mio__references references;
     mio_context *context;
     const mio__recipe_kind *kind;
-    mio__settings encoder, projector, trainer;
+    mio__settings encoder, projector, predictor, trainer;
     mio_loss *loss;
     mio_optimizer *optimizer;
     mio_schedule *schedule;
@@ -94,6 +95,8 @@ static mio_status make_parts(mio_recipe *recipe)
     mio__settings_init(&recipe->encoder, "encoder", "", mio__recipe_encoder_table, MIO__RECIPE_ENCODER_PARAMETERS);
     mio__settings_init(&recipe->projector, "projector", "", mio__recipe_projector_table,
                        MIO__RECIPE_PROJECTOR_PARAMETERS);
+    mio__settings_init(&recipe->predictor, "predictor", "", mio__recipe_predictor_table,
+                       MIO__RECIPE_PREDICTOR_PARAMETERS);
     mio__settings_init(&recipe->trainer, "trainer", "", mio__trainer_table, MIO__TRAINER_PARAMETERS);
     mio_status status = mio_loss_create(recipe->context, kind->loss, &recipe->loss);
     if (!status)
@@ -110,6 +113,7 @@ static void list_parts(mio_recipe *recipe)
     mio__part *parts = recipe->parts;
     parts[PART_ENCODER] = (mio__part){"encoder", &recipe->encoder, &mio__part_settings};
     parts[PART_PROJECTOR] = (mio__part){"projector", &recipe->projector, &mio__part_settings};
+    parts[PART_PREDICTOR] = (mio__part){"predictor", &recipe->predictor, &mio__part_settings};
     parts[PART_LOSS] = (mio__part){"loss", recipe->loss, &mio__part_loss};
     parts[PART_OPTIMIZER] = (mio__part){"optimizer", recipe->optimizer, &mio__part_optimizer};
     parts[PART_SCHEDULE] = (mio__part){"schedule", recipe->schedule, &mio__part_schedule};
@@ -146,6 +150,14 @@ static mio_status make_names(mio_recipe *recipe, const mio__part *part)
     return MIO_OK;
 }
 
+static mio_status apply(mio_recipe *recipe, const mio__recipe_setting *settings)
+{
+    mio_status status = MIO_OK;
+    for (const mio__recipe_setting *s = settings; !status && s && s->parameter; s++)
+        status = mio_recipe_set(recipe, s->parameter, s->value);
+    return status;
+}
+
 mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe **recipe)
 {
     if (!context || !recipe)
@@ -164,8 +176,10 @@ mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe 
         list_parts(made);
     for (size_t i = 0; !status && i < PARTS; i++)
         status = make_names(made, &made->parts[i]);
-    for (const mio__recipe_setting *s = kind->settings; !status && s->parameter; s++)
-        status = mio_recipe_set(made, s->parameter, s->value);
+    if (!status)
+        status = apply(made, kind->settings);
+    if (!status)
+        status = apply(made, kind->own);
     if (status) {
         mio_recipe_release(made);
         return status;
@@ -212,8 +226,8 @@ static mio__part *find_part(const mio_recipe *recipe, const char *name, const ch
             return (mio__part *)part;
         }
     }
-    mio__fail(MIO_ERROR_ARGUMENT, "recipe '%s' has no parameter '%.60s'; names begin with encoder., projector., loss., "
-                                  "optimizer., schedule., augment., loader. or trainer.",
+    mio__fail(MIO_ERROR_ARGUMENT, "recipe '%s' has no parameter '%.60s'; names begin with encoder., projector., predictor., "
+                                  "loss., optimizer., schedule., augment., loader. or trainer.",
               recipe->kind->name, name ? name : "NULL");
     return NULL;
 }
@@ -266,9 +280,11 @@ static void adapt_info(const mio_recipe *recipe, size_t index, mio_parameter_inf
     info->name = find_name(recipe, &recipe->parts[index], info->name);
     if (info->struct_size < offsetof(mio_parameter_info, minimum) || recipe->chosen[index])
         return;
-    for (const mio__recipe_setting *s = recipe->kind->settings; s->parameter; s++)
-        if (!strcmp(s->parameter, info->name))
-            info->default_value = s->value;
+    const mio__recipe_setting *settings[2] = {recipe->kind->settings, recipe->kind->own};
+    for (size_t i = 0; i < 2; i++)
+        for (const mio__recipe_setting *s = settings[i]; s && s->parameter; s++)
+            if (!strcmp(s->parameter, info->name))
+                info->default_value = s->value;
 }
 
 mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_parameter_info *info)
@@ -416,9 +432,27 @@ static mio_stem stem_for(const construction *c)
     return from > 0 && (double)shorter >= from ? MIO_STEM_IMAGENET : (mio_stem)values[MIO__RECIPE_STEM];
 }
 
+static mio_node add_projector(const construction *c, mio_builder *builder, mio_node features)
+{
+    const double *p = c->recipe->projector.values;
+    mio_builder_name(builder, "projector.mlp");
+    return mio_builder_mlp(builder, features, (size_t)p[MIO__RECIPE_LAYERS], (size_t)p[MIO__RECIPE_HIDDEN],
+                           (size_t)p[MIO__RECIPE_OUT], (mio_norm)p[MIO__RECIPE_HIDDEN_NORM],
+                           (mio_norm)p[MIO__RECIPE_LAST_NORM]);
+}
+
+static mio_node add_predictor(const construction *c, mio_builder *builder, mio_node projections)
+{
+    const double *p = c->recipe->predictor.values;
+    const size_t layers = (size_t)p[MIO__RECIPE_PREDICTOR_LAYERS];
+    return layers ? mio_builder_predictor(builder, projections, layers, (size_t)p[MIO__RECIPE_PREDICTOR_HIDDEN],
+                                          (size_t)c->recipe->projector.values[MIO__RECIPE_OUT])
+                  : -1;
+}
+
 static mio_status make_encoder(construction *c)
 {
-    const double *encoder = c->recipe->encoder.values, *projector = c->recipe->projector.values;
+    const double *encoder = c->recipe->encoder.values;
     mio_builder *builder;
     mio_status status = mio_builder_create(c->recipe->context, c->channels, c->height, c->width, &builder);
     if (status)
@@ -426,10 +460,9 @@ static mio_status make_encoder(construction *c)
     const mio_node features =
         mio_builder_resnet(builder, mio_builder_input(builder), (int32_t)encoder[MIO__RECIPE_DEPTH],
                            (size_t)encoder[MIO__RECIPE_BASE_WIDTH], stem_for(c));
-    const mio_node projections =
-        mio_builder_projector(builder, features, (size_t)projector[MIO__RECIPE_LAYERS],
-                              (size_t)projector[MIO__RECIPE_HIDDEN], (size_t)projector[MIO__RECIPE_OUT]);
-    status = mio_builder_finish(builder, features, projections, &c->encoder);
+    const mio_node projections = add_projector(c, builder, features);
+    const mio_node predictions = add_predictor(c, builder, projections);
+    status = mio_builder_finish_with_predictions(builder, features, projections, predictions, &c->encoder);
     mio_builder_release(builder);
     if (!status && encoder[MIO__RECIPE_INITIALIZATION] != 0) {
         status = mio_encoder_set(c->encoder, "initialization", encoder[MIO__RECIPE_INITIALIZATION]);

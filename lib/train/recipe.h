@@ -15,6 +15,7 @@ typedef struct mio__recipe_kind {
     const char *name, *meaning;
     const char *loss, *optimizer, *schedule, *augment;
     const mio__recipe_setting *settings; /* ended by a NULL parameter */
+    const mio__recipe_setting *own;      /* what comes after them, or NULL */
 } mio__recipe_kind;
 
 /** Recipe at index, in alphabetical order; NULL past the last one. */
@@ -34,7 +35,18 @@ enum {
 extern const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS];
 
 /** Parameters of its projector. */
-enum { MIO__RECIPE_LAYERS, MIO__RECIPE_HIDDEN, MIO__RECIPE_OUT, MIO__RECIPE_PROJECTOR_PARAMETERS };
+enum {
+    MIO__RECIPE_LAYERS,
+    MIO__RECIPE_HIDDEN,
+    MIO__RECIPE_OUT,
+    MIO__RECIPE_HIDDEN_NORM,
+    MIO__RECIPE_LAST_NORM,
+    MIO__RECIPE_PROJECTOR_PARAMETERS
+};
 extern const mio__parameter mio__recipe_projector_table[MIO__RECIPE_PROJECTOR_PARAMETERS];
+
+/** Parameters of its predictor. */
+enum { MIO__RECIPE_PREDICTOR_LAYERS, MIO__RECIPE_PREDICTOR_HIDDEN, MIO__RECIPE_PREDICTOR_PARAMETERS };
+extern const mio__parameter mio__recipe_predictor_table[MIO__RECIPE_PREDICTOR_PARAMETERS];
 
 #endif

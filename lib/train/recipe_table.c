@@ -1,9 +1,12 @@
 #include "train/recipe.h"
 
+#include "train/momentum.h"
+
 #include <mio/encoder.h>
 
 static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL};
 static const char *const initializations[] = {"torchvision", "uniform", NULL};
+static const char *const norms[] = {"none", "plain", "affine", NULL};
 
 const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
     [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL,
@@ -24,11 +27,23 @@ const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] =
 
 const mio__parameter mio__recipe_projector_table[MIO__RECIPE_PROJECTOR_PARAMETERS] = {
     [MIO__RECIPE_LAYERS] = {"layers", MIO_PARAMETER_INTEGER, 2, 1, 16, 0, 0, NULL,
-                            "linear layers, batch norm after each", "layers"},
+                            "linear layers, a ReLU between each two", "layers"},
     [MIO__RECIPE_HIDDEN] = {"hidden", MIO_PARAMETER_INTEGER, 2048, 1, 1048576, 0, 0, NULL,
                             "width of all layers but the last", "channels"},
     [MIO__RECIPE_OUT] = {"out", MIO_PARAMETER_INTEGER, 128, 1, 1048576, 0, 0, NULL, "width of the projections",
                          "channels"},
+    [MIO__RECIPE_HIDDEN_NORM] = {"hidden_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
+                                 "what follows every layer but the last: nothing (then it has a bias), or batch norm without "
+                                 "or with weight and bias of its own", ""},
+    [MIO__RECIPE_LAST_NORM] = {"last_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
+                               "the same of the last layer", ""},
+};
+
+const mio__parameter mio__recipe_predictor_table[MIO__RECIPE_PREDICTOR_PARAMETERS] = {
+    [MIO__RECIPE_PREDICTOR_LAYERS] = {"layers", MIO_PARAMETER_INTEGER, 0, 0, 16, 0, 0, NULL,
+                                      "linear layers, batch norm and ReLU after all but the last; 0: no predictor", "layers"},
+    [MIO__RECIPE_PREDICTOR_HIDDEN] = {"hidden", MIO_PARAMETER_INTEGER, 512, 1, 1048576, 0, 0, NULL,
+                                      "width of all layers but the last, which has the projections'", "channels"},
 };
 
 /* Where "schedule.total" is not set it follows the length of the run. */
@@ -133,15 +148,111 @@ static const mio__recipe_setting tiny[] = {
     {NULL, 0},
 };
 
+/* The family: what each method does otherwise than mio-small. */
+
+static const mio__recipe_setting barlow_twins[] = {
+    {"projector.layers", 3},
+    {"projector.hidden", 1024},
+    {"projector.out", 1024},
+    {"projector.last_norm", MIO_NORM_NONE},
+    {"schedule.learning_rate", 0.02},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting byol[] = {
+    {"projector.last_norm", MIO_NORM_NONE},
+    {"predictor.layers", 2},
+    {"predictor.hidden", 512},
+    {"trainer.momentum_encoder", 1},
+    {"trainer.momentum", 0.97}, /* the authors' for runs of 40 epochs */
+    {"trainer.momentum_schedule", MIO__MOMENTUM_COSINE},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting moco_v2[] = {
+    {"projector.hidden_norm", MIO_NORM_NONE},
+    {"projector.last_norm", MIO_NORM_NONE},
+    {"loss.temperature", 0.2},
+    {"loss.queue_size", 4096},
+    {"trainer.momentum_encoder", 1},
+    {"trainer.momentum", 0.99},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting nnclr[] = {
+    {"projector.layers", 3},
+    {"predictor.layers", 2},
+    {"predictor.hidden", 512},
+    {"loss.temperature", 0.1},
+    {"loss.queue_size", 4096},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting simclr[] = {
+    {"loss.temperature", 0.5},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting simsiam[] = {
+    {"projector.out", 512},
+    {"projector.last_norm", MIO_NORM_PLAIN},
+    {"predictor.layers", 2},
+    {"predictor.hidden", 128}, /* a quarter: the bottleneck */
+    {"schedule.learning_rate", 0.06},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting sogclr[] = {
+    {"loss.temperature", 0.1},
+    {"loss.gamma", 0.9},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting supcon[] = {
+    {"projector.hidden_norm", MIO_NORM_NONE},
+    {"projector.last_norm", MIO_NORM_NONE},
+    {"loss.temperature", 0.1},
+    {"loss.base_temperature", 0.07},
+    {"trainer.labels", 1},
+    {NULL, 0},
+};
+
+static const mio__recipe_setting vicreg[] = {
+    {"projector.layers", 3},
+    {"projector.hidden", 1024},
+    {"projector.out", 1024},
+    {"projector.last_norm", MIO_NORM_NONE},
+    {"schedule.learning_rate", 0.02},
+    {NULL, 0},
+};
+
 static const mio__recipe_kind kinds[] = {
+    {"barlow_twins", "Barlow Twins (arXiv 2103.03230) at the size of mio-small: projector of three wide layers, none after the "
+                     "last", "barlow_twins", "sgd", "cosine", "mio-small", small, barlow_twins},
+    {"byol", "BYOL (arXiv 2006.07733) at the size of mio-small: predictor, momentum encoder on a cosine to 1", "byol", "sgd",
+     "cosine", "mio-small", small, byol},
     {"mio-paper", "the MIO authors' own: ResNet-50, LARS, weak crops, batch 128, 250 epochs (arXiv 2111.12664)", "mio",
-     "lars", "cosine", "mio-paper", paper},
+     "lars", "cosine", "mio-paper", paper, NULL},
     {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs",
-     "mio", "sgd", "cosine", "mio-reference", reference},
+     "mio", "sgd", "cosine", "mio-reference", reference, NULL},
     {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio",
-     "sgd", "cosine", "mio-small", small},
-    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 32 on 14x14 views, SGD, minutes on two cores", "mio", "sgd",
-     "cosine", "grey", tiny},
+     "sgd", "cosine", "mio-small", small, NULL},
+    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 32 on 14x14 views, SGD, minutes on two cores",
+     "mio", "sgd", "cosine", "grey", tiny, NULL},
+    {"moco_v2", "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, head without batch "
+                "norm", "moco", "sgd", "cosine", "mio-small", small, moco_v2},
+    {"nnclr", "NNCLR (arXiv 2104.14548) at the size of mio-small: three-layer projector, predictor, queue of 4096", "nnclr",
+     "sgd", "cosine", "mio-small", small, nnclr},
+    {"simclr", "SimCLR (arXiv 2002.05709) at the size of mio-small: NT-Xent at temperature 0.5, its best for CIFAR-10",
+     "nt_xent", "sgd", "cosine", "mio-small", small, simclr},
+    {"simsiam", "SimSiam (arXiv 2011.10566) at the size of mio-small: predictor with a bottleneck, last norm plain, the "
+                "learning rate of its CIFAR runs", "simsiam", "sgd", "cosine", "mio-small", small, simsiam},
+    {"sogclr", "SogCLR (arXiv 2202.12387) at the size of mio-small: moving averages for every image, for small batches",
+     "sogclr", "sgd", "cosine", "mio-small", small, sogclr},
+    {"supcon", "SupCon (arXiv 2004.11362) at the size of mio-small: learns from labels; head without batch norm", "supcon",
+     "sgd", "cosine", "mio-small", small, supcon},
+    {"vicreg", "VICReg (arXiv 2105.04906) at the size of mio-small: expander of three wide layers, none after the last",
+     "vicreg", "sgd", "cosine", "mio-small", small, vicreg},
 };
 
 const mio__recipe_kind *mio__recipe_kind_at(size_t index)

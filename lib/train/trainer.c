@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+static const char *const momentum_schedules[] = {"constant", "cosine", NULL};
+
 const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
     [MIO__TRAINER_EPOCHS] = {"epochs", MIO_PARAMETER_INTEGER, 100, 1, 1e9, 0, 0, NULL,
                              "where a run ends, unless 'steps' says it", "epochs"},
@@ -23,6 +25,21 @@ const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
                                        "steps from one measurement of the monitors to the next; 0: none", "steps"},
     [MIO__TRAINER_LABELS] = {"labels", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
                              "the loss gets the labels of the batch, for losses that learn from them", ""},
+    [MIO__TRAINER_PREDICTOR] = {"predictor", MIO_PARAMETER_BOOLEAN, 1, 0, 1, 0, 0, NULL,
+                                "losses of predictions (byol, simsiam, nnclr) get the encoder's; off, the projections stand "
+                                "for them", ""},
+    [MIO__TRAINER_MOMENTUM_ENCODER] = {"momentum_encoder", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
+                                       "targets (byol, simsiam, nnclr) and keys (moco) come from a copy of the encoder whose "
+                                       "weights follow slowly", ""},
+    [MIO__TRAINER_MOMENTUM] = {"momentum", MIO_PARAMETER_REAL, 0.996, 0, 1, 0, 0, NULL,
+                               "share of its old weights that the momentum encoder keeps in a step", ""},
+    [MIO__TRAINER_MOMENTUM_SCHEDULE] = {"momentum_schedule", MIO_PARAMETER_CHOICE, MIO__MOMENTUM_CONSTANT, 0, 0, 0, 0,
+                                        momentum_schedules,
+                                        "how that share goes on: as it is, or along half a cosine to 1 at the end of the run",
+                                        ""},
+    [MIO__TRAINER_MICRO_BATCH] = {"micro_batch", MIO_PARAMETER_INTEGER, 0, 0, 1048576, 0, 0, NULL,
+                                  "images of a view that the encoder works on at once, in two passes over the batch: the same "
+                                  "gradient on less memory, with batch norm over a micro-batch; 0: the whole batch", "images"},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
@@ -32,13 +49,20 @@ MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
 static mio_status check_parts(const mio_encoder *encoder, const mio_loader *loader, size_t *dim)
 {
     double views;
+    size_t predicted = 0;
     mio_status status = mio_encoder_projection_dim(encoder, dim);
+    if (!status)
+        status = mio_encoder_prediction_dim(encoder, &predicted);
     if (!status)
         status = mio_loader_get(loader, "views", &views);
     if (status)
         return status;
     if (!*dim)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector, and the loss needs its projections");
+    if (predicted && predicted != *dim)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder's predictions have %zu values and its projections %zu; they are to "
+                                             "be compared: give the predictor's last layer the projections' width",
+                         predicted, *dim);
     if (views != 2)
         return mio__fail(MIO_ERROR_ARGUMENT, "the loader gives %g views of an image; training takes 2", views);
     return mio__views_check(encoder, mio__loader_augment(loader));
@@ -131,8 +155,12 @@ void mio_trainer_release(mio_trainer *trainer)
     mio_loss_release(trainer->loss);
     mio_encoder_release(trainer->encoder);
     mio__monitor_free(&trainer->monitor);
-    mio__free(context, trainer->projections);
-    mio__free(context, trainer->gradients);
+    mio__momentum_free(&trainer->momentum, context);
+    mio__free(context, trainer->projections.values);
+    mio__free(context, trainer->predictions.values);
+    mio__free(context, trainer->targets.values);
+    mio__free(context, trainer->gradients.values);
+    mio__free(context, trainer->gradient_sums.values);
     mio__free(context, trainer->statistics);
     mio__free(context, trainer->square_sums);
     mio__free(context, trainer);
@@ -164,63 +192,25 @@ static uint64_t total_steps(const mio_trainer *trainer, uint64_t steps_per_epoch
     return steps > 0 ? (uint64_t)steps : (uint64_t)trainer->settings.values[MIO__TRAINER_EPOCHS] * steps_per_epoch;
 }
 
-static mio_status make_room(mio_trainer *trainer, size_t count)
+mio_status mio__rows_reserve(mio_context *context, mio__rows *rows, size_t values)
 {
-    if (count <= trainer->room)
-        return MIO_OK;
-    mio__free(trainer->context, trainer->projections);
-    mio__free(trainer->context, trainer->gradients);
-    trainer->room = 0;
-    trainer->projections = mio__alloc_zeroed(trainer->context, 2 * count, trainer->dim * sizeof(float));
-    trainer->gradients = mio__alloc_zeroed(trainer->context, 2 * count, trainer->dim * sizeof(float));
-    if (!trainer->projections || !trainer->gradients)
-        return MIO_ERROR_MEMORY;
-    const mio_status status = mio__monitor_reserve(&trainer->monitor, trainer->context, count, trainer->dim);
-    trainer->room = status ? 0 : count;
+    void *place = rows->values;
+    const mio_status status = mio__reserve(context, &place, &rows->capacity, values * sizeof *rows->values);
+    rows->values = place;
     return status;
 }
 
-/* A forward pass refuses pixels that are not finite: that is said with the step. */
-static mio_status explain_forward(const mio_trainer *trainer, mio_status failure)
+/* What a step changes before it can fail: the running statistics. */
+static void keep_statistics(mio_trainer *trainer)
 {
-    char words[256];
-    snprintf(words, sizeof words, "%s", mio_last_error());
-    failure = mio__guard_explain(trainer, failure, 0, NULL, NULL);
-    return failure == MIO_ERROR_ARGUMENT ? mio__fail(MIO_ERROR_STATE, "step %llu: the batch: %s",
-                                                     (unsigned long long)trainer->steps_done + 1, words)
-                                         : failure;
+    mio__snapshot_take(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+    mio__momentum_keep(&trainer->momentum);
 }
 
-/* Labels and indices, for a loss that asks for them; what the host gave stays otherwise. */
-static mio_status give_batch(const mio_trainer *trainer, const mio_batch *batch)
+static void return_statistics(mio_trainer *trainer)
 {
-    const int labels = trainer->settings.values[MIO__TRAINER_LABELS] != 0;
-    if (!labels && !(trainer->loss->kind->flags & MIO__LOSS_INDICES))
-        return MIO_OK;
-    return mio_loss_set_batch(trainer->loss, batch->count, labels ? batch->labels : NULL, batch->indices);
-}
-
-/* Forward, loss, backward: everything but the change of the weights. */
-static mio_status make_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss)
-{
-    const int join = trainer->settings.values[MIO__TRAINER_JOIN_VIEWS] != 0;
-    const size_t values = batch->count * trainer->dim;
-    const float *z = trainer->projections;
-    float *gradients = trainer->gradients;
-    mio_status status = mio_encoder_forward(trainer->encoder, join ? 1 : 2, join ? 2 * batch->count : batch->count,
-                                            batch->images, NULL, trainer->projections);
-    if (status)
-        return explain_forward(trainer, status);
-    *loss = NAN;
-    status = give_batch(trainer, batch);
-    if (!status)
-        status = mio__loss_compute(trainer->loss,
-                                   &(mio__batch){batch->count, trainer->dim, sizeof(float), {z, z + values},
-                                                 {gradients, gradients + values}},
-                                   loss);
-    if (status || !isfinite(*loss))
-        return mio__guard_explain(trainer, status ? status : MIO_ERROR_STATE, 2 * values, z, status ? NULL : loss);
-    return mio_encoder_backward(trainer->encoder, trainer->gradients, NULL);
+    mio__snapshot_return(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+    mio__momentum_return(&trainer->momentum);
 }
 
 /* The whole step on a batch. On failure running statistics may have changed, the rest has not. */
@@ -229,9 +219,7 @@ static mio_status step_on(mio_trainer *trainer, const mio_batch *batch, uint64_t
 {
     if (batch->views != 2)
         return mio__fail(MIO_ERROR_STATE, "the loader gives %zu views of an image; training takes 2", batch->views);
-    mio_status status = make_room(trainer, batch->count);
-    if (!status)
-        status = make_gradients(trainer, batch, loss);
+    mio_status status = mio__step_gradients(trainer, batch, loss);
     if (!status)
         status = mio_schedule_at(trainer->schedule, trainer->steps_done, steps_per_epoch, learning_rate);
     if (!status)
@@ -239,8 +227,18 @@ static mio_status step_on(mio_trainer *trainer, const mio_batch *batch, uint64_t
     if (status)
         return status;
     status = mio_optimizer_step(trainer->optimizer);
-    return status ? mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections, loss)
+    return status ? mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections.values,
+                                      loss)
                   : MIO_OK;
+}
+
+static void follow(mio_trainer *trainer, uint64_t total)
+{
+    const double *p = trainer->settings.values;
+    const double share = mio__momentum_at((mio__momentum_schedule)p[MIO__TRAINER_MOMENTUM_SCHEDULE],
+                                          p[MIO__TRAINER_MOMENTUM], trainer->steps_done, total);
+    if (p[MIO__TRAINER_MOMENTUM_ENCODER] != 0)
+        mio__momentum_follow(&trainer->momentum, trainer->encoder, share);
 }
 
 /* ---- the report ---- */
@@ -281,7 +279,7 @@ static double gradient_norm(mio_trainer *trainer)
 static void measure(mio_trainer *trainer, size_t pairs, mio_step_report *report)
 {
     const double temperature = loss_parameter(trainer->loss, "temperature", 1);
-    const float *z1 = trainer->projections, *z2 = z1 + pairs * trainer->dim;
+    const float *z1 = trainer->projections.values, *z2 = z1 + pairs * trainer->dim;
     mio__measures measures;
     mio__monitor_measure(&trainer->monitor, pairs, trainer->dim, z1, z2,
                          loss_parameter(trainer->loss, "positive_temperature", temperature),
@@ -337,19 +335,22 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     mio__loader_position(trainer->loader, &epoch, &step);
     mio_batch batch = {.struct_size = sizeof batch};
     mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!status && trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0)
+        status = mio__momentum_prepare(&trainer->momentum, trainer->encoder);
     if (!status)
         status = mio_loader_next(trainer->loader, &batch);
     if (status)
         return status;
     double loss = NAN, learning_rate = NAN;
-    mio__snapshot_take(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+    keep_statistics(trainer);
     status = step_on(trainer, &batch, steps_per_epoch, &loss, &learning_rate);
     if (status) {
-        mio__snapshot_return(trainer->encoder, MIO__SNAPSHOT_STATISTICS, trainer->statistics);
+        return_statistics(trainer);
         mio__loader_return(trainer->loader, epoch, step);
         return status;
     }
     mio__loss_advance(trainer->loss);
+    follow(trainer, total_steps(trainer, steps_per_epoch));
     trainer->steps_done++;
     if (report) {
         mio_step_report full;

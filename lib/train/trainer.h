@@ -4,6 +4,7 @@
 
 #include "core/context.h"
 #include "nn/encoder.h"
+#include "train/momentum.h"
 #include "train/monitor.h"
 
 #include <mio/train.h>
@@ -15,10 +16,24 @@ enum {
     MIO__TRAINER_JOIN_VIEWS,
     MIO__TRAINER_MONITOR_INTERVAL,
     MIO__TRAINER_LABELS,
+    MIO__TRAINER_PREDICTOR,
+    MIO__TRAINER_MOMENTUM_ENCODER,
+    MIO__TRAINER_MOMENTUM,
+    MIO__TRAINER_MOMENTUM_SCHEDULE,
+    MIO__TRAINER_MICRO_BATCH,
     MIO__TRAINER_PARAMETERS
 };
 
 extern const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS];
+
+/** A buffer of rows that grows on demand; zeroed at first. */
+typedef struct mio__rows {
+    float *values;
+    size_t capacity; /* bytes */
+} mio__rows;
+
+/** Makes room for so many values; what was there is lost when it grows. */
+mio_status mio__rows_reserve(mio_context *context, mio__rows *rows, size_t values);
 
 struct mio_trainer {
     mio__references references;
@@ -33,12 +48,18 @@ struct mio_trainer {
     uint64_t steps_done;
     atomic_int cancelled;
 
-    float *projections, *gradients; /* 2 x count x dim; room for `room` images */
-    size_t room;
-    float *statistics;     /* the running statistics before the step */
-    double *square_sums;   /* one for each tensor */
+    mio__rows projections, predictions, targets, gradients; /* 2 x count x dim each, where the step needs them */
+    mio__rows gradient_sums; /* of the micro-batches, tensor by tensor */
+    float *statistics;       /* the running statistics before the step */
+    double *square_sums;     /* one for each tensor */
+    mio__momentum momentum;
     mio__monitor monitor;
 };
+
+/* ---- step.c ---- */
+
+/** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has not. */
+mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss);
 
 /* ---- guard.c ---- */
 

@@ -34,6 +34,7 @@ static mio_trainer *make(mio_context *context, const char *name)
     const mio_status status = tiny_trainer(context, &(tiny_options){.loss = name}, &trainer);
     ck_assert_msg(!status, "%s", mio_last_error());
     ck_assert_int_eq(mio_trainer_set(trainer, "labels", 1), MIO_OK);
+    ck_assert_int_eq(mio_trainer_set(trainer, "predictor", 0), MIO_OK); /* the tiny encoder has none */
     return trainer;
 }
 

@@ -205,6 +205,7 @@ public:
         return mio_builder_conv2d(pointer_, x, out_channels, kernel, stride, padding);
     }
     mio_node batch_norm(mio_node x) { return mio_builder_batch_norm(pointer_, x); }
+    mio_node batch_norm_plain(mio_node x) { return mio_builder_batch_norm_plain(pointer_, x); }
     mio_node relu(mio_node x) { return mio_builder_relu(pointer_, x); }
     mio_node max_pool(mio_node x, std::size_t kernel, std::size_t stride, std::size_t padding)
     {
@@ -224,10 +225,19 @@ public:
     {
         return mio_builder_projector(pointer_, x, layers, hidden, out);
     }
-    encoder finish(mio_node features, mio_node projections = -1)
+    mio_node predictor(mio_node x, std::size_t layers, std::size_t hidden, std::size_t out)
+    {
+        return mio_builder_predictor(pointer_, x, layers, hidden, out);
+    }
+    mio_node mlp(mio_node x, std::size_t layers, std::size_t hidden, std::size_t out,
+                 mio_norm hidden_norm = MIO_NORM_AFFINE, mio_norm last_norm = MIO_NORM_AFFINE)
+    {
+        return mio_builder_mlp(pointer_, x, layers, hidden, out, hidden_norm, last_norm);
+    }
+    encoder finish(mio_node features, mio_node projections = -1, mio_node predictions = -1)
     {
         mio_encoder *made;
-        check(mio_builder_finish(pointer_, features, projections, &made));
+        check(mio_builder_finish_with_predictions(pointer_, features, projections, predictions, &made));
         return encoder(made);
     }
 };

@@ -25,8 +25,25 @@ MIO_API mio_trainer *mio_trainer_retain(mio_trainer *trainer);
 MIO_API void mio_trainer_release(mio_trainer *trainer);
 /**
  * Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval", "labels" (1: the loss
- * gets the labels of each batch; dataset indices it gets in any case). What the loss learns is added to the optimizer,
- * which must then not step once the loss is gone; the loss's state is part of checkpoints.
+ * gets the labels of each batch; dataset indices it gets in any case), and those below. What the loss learns is added to
+ * the optimizer, which must then not step once the loss is gone; the loss's state is part of checkpoints.
+ *
+ * "predictor" (default 1): byol, simsiam and nnclr get the encoder's predictions, and the projections as their targets; 0:
+ * the projections stand for both. A step fails with MIO_ERROR_STATE where the encoder has no predictor.
+ * "momentum_encoder" (0): targets (byol, simsiam, nnclr) or keys (moco, whose view 2 then goes through it alone) come from a
+ * copy of the encoder made before the first step. After each step its weights keep the share "momentum" (0.996) of
+ * themselves and take the rest from the encoder; "momentum_schedule" leaves that share constant or lets it rise along half
+ * a cosine to 1 at the end of the run, whose length thus counts. Its batch norms take the statistics of its own batches and
+ * have running statistics of their own, which are not averaged. It is part of checkpoints.
+ * "micro_batch" (0: none): the encoder works on so many images of a view at once, and the loss still sees the whole batch.
+ * All images are embedded, the loss gives the gradients of all projections, and each micro-batch is embedded once more and
+ * gone back over; its weight gradients are added in order. Without batch norm that is the gradient of the whole batch;
+ * batch norm takes the statistics of each micro-batch, and updates the running ones once for each, in the order of the
+ * images. The batch must be a multiple of micro_batch, "join_views" 0.
+ * Memory: for each image of a batch its views, 2 x height x width x channels floats in each of the loader's 1 +
+ * "prefetch" slots, at most 8 rows of projections (12 where the loss has targets), and the loss's work space; for a
+ * micro-batch the activations; the weights twice more for gradients and their sums, once more for a momentum encoder, and
+ * what the optimizer keeps.
  */
 MIO_API mio_status mio_trainer_set(mio_trainer *trainer, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
@@ -102,12 +119,12 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 /**
  * A named, complete set of choices for a run: encoder, loss, optimizer, schedule, augmentation, loader. Parameters of the
  * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
- * "loader.batch_size", "encoder.depth", "projector.hidden", "trainer.epochs". A "schedule.total" that neither the recipe
+ * "loader.batch_size", "encoder.depth", "projector.hidden", "predictor.layers", "trainer.epochs". A "schedule.total" that neither the recipe
  * nor the caller set becomes the length of the run. Names that mio_recipe_parameter gives live as long as the recipe.
  */
 typedef struct mio_recipe mio_recipe;
 
-/** Name of the recipe at index ("mio-paper", "mio-small", ...); NULL past the last one. */
+/** Name of the recipe at index ("mio-paper", "mio-small", "byol", "simclr", ...); NULL past the last one. */
 MIO_API const char *mio_recipe_name_at(size_t index);
 /** One line on what the recipe is and where it comes from. NULL past the last one. */
 MIO_API const char *mio_recipe_meaning_at(size_t index);

@@ -170,8 +170,7 @@ static const mio__recipe_setting byol[] = {
 };
 
 static const mio__recipe_setting moco_v2[] = {
-    {"projector.hidden_norm", MIO_NORM_NONE},
-    {"projector.last_norm", MIO_NORM_NONE},
+    {"projector.last_norm", MIO_NORM_PLAIN}, /* the authors' head has no norms: short runs of small networks then collapse */
     {"loss.temperature", 0.2},
     {"loss.queue_size", 4096},
     {"trainer.momentum_encoder", 1},
@@ -239,8 +238,8 @@ static const mio__recipe_kind kinds[] = {
      "sgd", "cosine", "mio-small", small, NULL},
     {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 32 on 14x14 views, SGD, minutes on two cores",
      "mio", "sgd", "cosine", "grey", tiny, NULL},
-    {"moco_v2", "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, head without batch "
-                "norm", "moco", "sgd", "cosine", "mio-small", small, moco_v2},
+    {"moco_v2", "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, batch norms in the "
+                "head as in MoCo v3", "moco", "sgd", "cosine", "mio-small", small, moco_v2},
     {"nnclr", "NNCLR (arXiv 2104.14548) at the size of mio-small: three-layer projector, predictor, queue of 4096", "nnclr",
      "sgd", "cosine", "mio-small", small, nnclr},
     {"simclr", "SimCLR (arXiv 2002.05709) at the size of mio-small: NT-Xent at temperature 0.5, its best for CIFAR-10",

@@ -65,8 +65,18 @@ mio::encoder small_encoder(const mio::context &context)
     return builder.finish(h, builder.projector(h, 2, 16, 8));
 }
 
+void test_heads(const mio::context &context)
+{
+    mio::builder builder(context, 1, 8, 8);
+    const mio_node h = builder.global_average_pool(builder.conv2d(builder.input(), 8, 3, 1, 1));
+    const mio_node z = builder.mlp(h, 2, 16, 8, MIO_NORM_AFFINE, MIO_NORM_NONE);
+    const mio::encoder encoder = builder.finish(h, z, builder.predictor(z, 2, 4, 8));
+    expect(encoder.projection_dim() == 8, "heads");
+}
+
 void test_encoder(const mio::context &context, const std::string &folder)
 {
+    test_heads(context);
     mio::encoder encoder = small_encoder(context);
     expect(encoder.feature_dim() == 8 && encoder.projection_dim() == 8, "dimensions");
     expect(encoder.input_shape() == std::array<std::size_t, 3>{1, 8, 8}, "input shape");

@@ -105,6 +105,14 @@ class TestEncoder(unittest.TestCase):
         h = builder.resnet(builder.input(), 18, 4, mio.Builder.SMALL)
         return builder.finish(h, builder.projector(h, 2, 16, 8))
 
+    def test_heads(self):
+        builder = mio.Builder(self.context, 3, 12, 10)
+        h = builder.global_average_pool(builder.conv2d(builder.input(), 8, 3))
+        z = builder.mlp(h, 2, 16, 8, last_norm=mio.Builder.NORM_NONE)
+        encoder = builder.finish(h, z, builder.predictor(z, 2, 4, 8))
+        self.assertEqual((encoder.projection_dim, encoder.prediction_dim), (8, 8))
+        self.assertIn("predictor.mlp.2.linear_layer.bias", encoder.tensors())
+
     def test_weights(self):
         encoder = self.build()
         self.assertEqual((encoder.feature_dim, encoder.projection_dim), (32, 8))

@@ -1,5 +1,7 @@
 #include "tiny.h"
 
+#include "train/momentum.h"
+
 #include <stdio.h>
 
 static mio_context *context;
@@ -38,7 +40,7 @@ START_TEST(names_are_sorted_and_explained)
             ck_assert_int_lt(strcmp(mio_recipe_name_at(count - 1), mio_recipe_name_at(count)), 0);
         mio_recipe_release(new_recipe(mio_recipe_name_at(count)));
     }
-    ck_assert_uint_ge(count, 4);
+    ck_assert_uint_ge(count, 13);
     ck_assert_ptr_null(mio_recipe_meaning_at(count));
     mio_recipe *recipe = NULL;
     ck_assert_int_eq(mio_recipe_create(context, "best", &recipe), MIO_ERROR_ARGUMENT);
@@ -72,6 +74,16 @@ START_TEST(documented_choices)
         {"mio-reference", "trainer.epochs", 4},     {"mio-reference", "augment.crop_scale_min", 0.2},
         {"mio-reference", "encoder.initialization", 1},
         {"mio-reference", "augment.hue", 0},        {"mio-reference", "augment.jitter_order", 1},
+        {"mio-small", "predictor.layers", 0},       {"mio-small", "trainer.momentum_encoder", 0},
+        {"simclr", "loss.temperature", 0.5},        {"simclr", "projector.last_norm", MIO_NORM_AFFINE},
+        {"moco_v2", "loss.temperature", 0.2},       {"moco_v2", "trainer.momentum_encoder", 1},
+        {"byol", "projector.last_norm", MIO_NORM_NONE}, {"byol", "predictor.layers", 2},
+        {"byol", "trainer.momentum_encoder", 1},    {"byol", "trainer.momentum_schedule", MIO__MOMENTUM_COSINE},
+        {"simsiam", "projector.last_norm", MIO_NORM_PLAIN}, {"simsiam", "predictor.layers", 2},
+        {"simsiam", "trainer.momentum_encoder", 0}, {"barlow_twins", "projector.last_norm", MIO_NORM_NONE},
+        {"vicreg", "projector.last_norm", MIO_NORM_NONE}, {"nnclr", "projector.layers", 3},
+        {"nnclr", "predictor.layers", 2},           {"supcon", "trainer.labels", 1},
+        {"sogclr", "loss.gamma", 0.9},              {"vicreg", "loader.batch_size", 256},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         mio_recipe *recipe = new_recipe(choices[i].recipe);

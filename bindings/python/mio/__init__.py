@@ -81,6 +81,7 @@ class Builder(Handle):
 
     _noun = "builder"
     IMAGENET, SMALL, SMALL_UNPADDED = 0, 1, 2
+    NORM_NONE, NORM_PLAIN, NORM_AFFINE = 0, 1, 2
 
     def __init__(self, context, channels, height, width):
         super().__init__("mio_builder_create", context._handle, channels, height, width)
@@ -97,6 +98,9 @@ class Builder(Handle):
 
     def batch_norm(self, node):
         return library().mio_builder_batch_norm(self._handle, node)
+
+    def batch_norm_plain(self, node):
+        return library().mio_builder_batch_norm_plain(self._handle, node)
 
     def relu(self, node):
         return library().mio_builder_relu(self._handle, node)
@@ -119,8 +123,14 @@ class Builder(Handle):
     def projector(self, node, layers=2, hidden=2048, out=128):
         return library().mio_builder_projector(self._handle, node, layers, hidden, out)
 
-    def finish(self, features, projections=-1):
-        return Encoder("mio_builder_finish", self._handle, features, projections)
+    def predictor(self, node, layers=2, hidden=512, out=128):
+        return library().mio_builder_predictor(self._handle, node, layers, hidden, out)
+
+    def mlp(self, node, layers, hidden, out, hidden_norm=NORM_AFFINE, last_norm=NORM_AFFINE):
+        return library().mio_builder_mlp(self._handle, node, layers, hidden, out, hidden_norm, last_norm)
+
+    def finish(self, features, projections=-1, predictions=-1):
+        return Encoder("mio_builder_finish_with_predictions", self._handle, features, projections, predictions)
 
 
 class Encoder(Configurable):
@@ -145,6 +155,10 @@ class Encoder(Configurable):
     @property
     def projection_dim(self):
         return self._size("mio_encoder_projection_dim")
+
+    @property
+    def prediction_dim(self):
+        return self._size("mio_encoder_prediction_dim")
 
     @property
     def input_shape(self):

@@ -103,6 +103,26 @@ public:
     std::string target() const { return mio_context_target(pointer_); }
 };
 
+/// The parts of a step on rows, dz = -rate dL/dz.
+struct displacements {
+    std::vector<double> attraction, repulsion, l2;
+};
+
+/// Eigenvalues, ascending, and the shares of the whole spectrum that they stand for.
+struct spectrum {
+    std::vector<double> eigenvalues, weights;
+
+    template <class Call> static spectrum of(std::size_t steps, Call call)
+    {
+        spectrum found{std::vector<double>(steps), std::vector<double>(steps)};
+        std::size_t count;
+        check(call(found.eigenvalues.data(), found.weights.data(), &count));
+        found.eigenvalues.resize(count);
+        found.weights.resize(count);
+        return found;
+    }
+};
+
 class loss : public MIO_HPP_OBJECT(loss) {
 public:
     loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), name.c_str(), &pointer_)); }
@@ -120,6 +140,95 @@ public:
         double value;
         check(mio_loss_compute_f64(pointer_, pairs, dim, z1, z2, &value, grad_z1, grad_z2));
         return value;
+    }
+    std::string name() const { return mio_loss_name(pointer_); }
+
+    /// Labels and dataset indices of the images to come; either may be empty, and is then forgotten.
+    void set_batch(const std::vector<std::int32_t> &labels, const std::vector<std::size_t> &indices = {})
+    {
+        if (!labels.empty() && !indices.empty() && labels.size() != indices.size())
+            throw std::invalid_argument("labels and indices differ in number");
+        check(mio_loss_set_batch(pointer_, labels.empty() ? indices.size() : labels.size(),
+                                 labels.empty() ? nullptr : labels.data(), indices.empty() ? nullptr : indices.data()));
+    }
+    /// Constant targets, pairs x dim; either may be null, both null forgets them.
+    void set_targets(std::size_t pairs, std::size_t dim, const float *t1, const float *t2)
+    {
+        check(mio_loss_set_targets(pointer_, pairs, dim, t1, t2));
+    }
+    void set_targets(std::size_t pairs, std::size_t dim, const double *t1, const double *t2)
+    {
+        check(mio_loss_set_targets_f64(pointer_, pairs, dim, t1, t2));
+    }
+    /// Replaces the queue: count x dim, oldest first.
+    void set_queue(std::size_t count, std::size_t dim, const float *rows)
+    {
+        check(mio_loss_set_queue(pointer_, count, dim, rows));
+    }
+    void set_queue(std::size_t count, std::size_t dim, const double *rows)
+    {
+        check(mio_loss_set_queue_f64(pointer_, count, dim, rows));
+    }
+    /// What the loss learns; counts are 0 until the first compute tells dim.
+    std::vector<mio_tensor_info> tensors() const
+    {
+        std::vector<mio_tensor_info> list(mio_loss_tensor_count(pointer_));
+        for (std::size_t i = 0; i < list.size(); i++) {
+            list[i].struct_size = sizeof list[i];
+            check(mio_loss_tensor(pointer_, i, &list[i]));
+        }
+        return list;
+    }
+    std::vector<double> tensor(const mio_tensor_info &info) const
+    {
+        std::vector<double> values(info.count);
+        check(mio_loss_get_tensor(pointer_, info.name, values.size(), values.data()));
+        return values;
+    }
+    void set_tensor(const std::string &tensor, const std::vector<double> &values)
+    {
+        check(mio_loss_set_tensor(pointer_, tensor.c_str(), values.size(), values.data()));
+    }
+    /// The gradient of a tensor that the last compute found.
+    std::vector<double> gradient(const mio_tensor_info &info) const
+    {
+        std::vector<double> values(info.count);
+        check(mio_loss_get_gradient(pointer_, info.name, values.size(), values.data()));
+        return values;
+    }
+
+    /// How a step moves each row, in parts of 2 x pairs x dim values.
+    displacements parts_of_step(std::size_t pairs, std::size_t dim, const double *z1, const double *z2, double rate = 1)
+    {
+        const std::vector<double> empty(2 * pairs * dim);
+        displacements parts{empty, empty, empty};
+        check(mio_analysis_displacements(pointer_, pairs, dim, z1, z2, rate, parts.attraction.data(),
+                                         parts.repulsion.data(), parts.l2.data()));
+        return parts;
+    }
+    mio_mutual_information mutual_information(std::size_t pairs, std::size_t dim, const double *z1, const double *z2)
+    {
+        mio_mutual_information found{};
+        found.struct_size = sizeof found;
+        check(mio_analysis_mutual_information(pointer_, pairs, dim, z1, z2, &found));
+        return found;
+    }
+    /// The Hessian by the rows times a direction of 2 x pairs x dim values.
+    std::vector<double> hessian_product(std::size_t pairs, std::size_t dim, const double *z1, const double *z2,
+                                        const std::vector<double> &direction)
+    {
+        if (direction.size() != 2 * pairs * dim)
+            throw std::invalid_argument("the direction must have 2 x pairs x dim values");
+        std::vector<double> product(direction.size());
+        check(mio_analysis_hessian_product(pointer_, pairs, dim, z1, z2, direction.data(), product.data()));
+        return product;
+    }
+    spectrum hessian_spectrum(std::size_t pairs, std::size_t dim, const double *z1, const double *z2, std::size_t steps,
+                              std::uint64_t probe = 0)
+    {
+        return spectrum::of(steps, [&](double *values, double *weights, std::size_t *count) {
+            return mio_analysis_hessian_spectrum(pointer_, pairs, dim, z1, z2, steps, probe, values, weights, count);
+        });
     }
 };
 
@@ -157,6 +266,27 @@ public:
     void backward(const float *grad_projections, const float *grad_features = nullptr)
     {
         check(mio_encoder_backward(pointer_, grad_projections, grad_features));
+    }
+    /// How many numbers are trained: the length of hessian_product's directions.
+    std::size_t weight_count() const { return dim(mio_analysis_encoder_weights); }
+    /// The training loss's Hessian by all weights times a direction; images: two views, as forward() takes them.
+    std::vector<double> hessian_product(const loss &measure, std::size_t pairs, const float *images,
+                                        const std::vector<double> &direction, double step = 0)
+    {
+        if (direction.size() != weight_count())
+            throw std::invalid_argument("the direction must have weight_count() values");
+        std::vector<double> product(direction.size());
+        check(mio_analysis_encoder_hessian_product(pointer_, measure.get(), pairs, images, step, direction.data(),
+                                                   product.data()));
+        return product;
+    }
+    spectrum hessian_spectrum(const loss &measure, std::size_t pairs, const float *images, std::size_t steps,
+                              std::uint64_t probe = 0, double step = 0)
+    {
+        return spectrum::of(steps, [&](double *values, double *weights, std::size_t *count) {
+            return mio_analysis_encoder_hessian_spectrum(pointer_, measure.get(), pairs, images, step, steps, probe, values,
+                                                         weights, count);
+        });
     }
     std::vector<mio_tensor_info> tensors() const
     {

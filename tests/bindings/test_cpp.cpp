@@ -56,6 +56,54 @@ void test_loss(const mio::context &context)
     }
 }
 
+void test_given(const mio::context &context)
+{
+    const std::vector<double> z1{1, 0.5, -0.25, 1, 0.125, 2}, z2{0.5, 1, 0.25, -1, 1, 0.75};
+    mio::loss supcon(context, "supcon"), simsiam(context, "simsiam"), moco(context, "moco"), siglip(context, "siglip");
+    const double plain = supcon.compute(3, 2, z1.data(), z2.data());
+    supcon.set_batch({0, 1, 0});
+    expect(supcon.compute(3, 2, z1.data(), z2.data()) != plain, "labels reach the loss");
+    supcon.set_batch({});
+    expect(supcon.compute(3, 2, z1.data(), z2.data()) == plain, "labels are forgotten");
+    simsiam.set_targets(3, 2, z2.data(), z1.data());
+    expect(std::fabs(simsiam.compute(3, 2, z1.data(), z2.data()) + 1) < 1e-14, "targets: each its own");
+    moco.set_queue(3, 2, z2.data());
+    expect(moco.get_parameter("queue_size") == 3, "a queue sets its size");
+    siglip.compute(3, 2, z1.data(), z2.data());
+    const std::vector<mio_tensor_info> learnt = siglip.tensors();
+    expect(learnt.size() == 2 && std::string(learnt[1].name) == "bias", "what siglip learns");
+    siglip.set_tensor("bias", {-3});
+    expect(siglip.tensor(learnt[1]) == std::vector<double>{-3} && siglip.gradient(learnt[1]).size() == 1, "tensors");
+}
+
+void test_analysis(const mio::context &context)
+{
+    const std::vector<double> z1{1, 0.5, -0.25, 1, 0.125, 2}, z2{0.5, 1, 0.25, -1, 1, 0.75};
+    mio::loss loss(context, "mio");
+    expect(loss.name() == "mio", "a loss knows its name");
+    std::vector<double> gradient(12), nudged(z1), up(12), down(12), direction(12);
+    loss.compute(3, 2, z1.data(), z2.data(), gradient.data(), gradient.data() + 6);
+    const mio::displacements parts = loss.parts_of_step(3, 2, z1.data(), z2.data(), 2);
+    double worst = 0;
+    for (std::size_t i = 0; i < 12; i++)
+        worst = std::fmax(worst, std::fabs(parts.attraction[i] + parts.repulsion[i] + parts.l2[i] + 2 * gradient[i]));
+    expect(worst < 1e-14, "displacements add up to the step");
+    direction[0] = 1;
+    const std::vector<double> product = loss.hessian_product(3, 2, z1.data(), z2.data(), direction);
+    nudged[0] += 1e-5;
+    loss.compute(3, 2, nudged.data(), z2.data(), up.data(), up.data() + 6);
+    nudged[0] -= 2e-5;
+    loss.compute(3, 2, nudged.data(), z2.data(), down.data(), down.data() + 6);
+    for (std::size_t i = 0; i < 12; i++)
+        worst = std::fmax(worst, std::fabs((up[i] - down[i]) / 2e-5 - product[i]));
+    expect(worst < 1e-8, "the Hessian's column is the slope of the gradient");
+    const mio::spectrum spectrum = loss.hessian_spectrum(3, 2, z1.data(), z2.data(), 5);
+    expect(spectrum.eigenvalues.size() == 5 && spectrum.eigenvalues[0] < spectrum.eigenvalues[4], "a spectrum");
+    const mio_mutual_information information = loss.mutual_information(3, 2, z1.data(), z2.data());
+    expect(std::fabs(information.jensen_shannon - information.positive_pairs - information.negative_pairs) < 1e-15,
+           "mutual information in two parts");
+}
+
 mio::encoder small_encoder(const mio::context &context)
 {
     mio::builder builder(context, 1, 8, 8);
@@ -91,6 +139,12 @@ void test_encoder(const mio::context &context, const std::string &folder)
     encoder.forward(2, 4, images.data(), nullptr, projections.data());
     loss.compute(4, 8, projections.data(), projections.data() + 32, gradient.data(), gradient.data() + 32);
     encoder.backward(gradient.data());
+    const std::vector<float> weights = encoder.tensor(encoder.tensors()[0]);
+    const mio::spectrum spectrum = encoder.hessian_spectrum(loss, 4, images.data(), 3);
+    expect(spectrum.eigenvalues.size() == 3 && std::isfinite(spectrum.eigenvalues[0]), "a spectrum by the weights");
+    expect(encoder.hessian_product(loss, 4, images.data(), std::vector<double>(encoder.weight_count())).size() ==
+               encoder.weight_count(), "a product by the weights");
+    expect(encoder.tensor(encoder.tensors()[0]) == weights, "weights stay");
 
     const std::vector<std::uint8_t> pixels = stripes(6, 8);
     const std::string path = folder + "/encoder.mio";
@@ -150,6 +204,8 @@ int main()
     try {
         const mio::context context;
         test_loss(context);
+        test_given(context);
+        test_analysis(context);
         test_encoder(context, folder.string());
         test_trainer(context);
     } catch (const std::exception &error) {

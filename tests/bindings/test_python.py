@@ -94,6 +94,105 @@ class TestLoss(unittest.TestCase):
 
     def test_names(self):
         self.assertIn("mio", mio.loss_names())
+        self.assertEqual(mio.Loss(self.context, "dcl").name, "dcl")
+
+    def test_labels_and_indices(self):
+        loss, labels = mio.Loss(self.context, "supcon"), numpy.arange(10) % 3
+        plain = loss.compute(self.z1, self.z2, False)
+        self.assertNotEqual(loss.set_batch(labels).compute(self.z1, self.z2, False), plain)
+        self.assertEqual(loss.set_batch().compute(self.z1, self.z2, False), plain)
+        sogclr = mio.Loss(self.context, "sogclr")
+        with self.assertRaisesRegex(mio.Error, "indices"):
+            sogclr.compute(self.z1, self.z2)
+        sogclr.set_batch(indices=numpy.arange(10) * 7).compute(self.z1, self.z2)
+        with self.assertRaisesRegex(ValueError, "labels"):
+            loss.set_batch(labels, numpy.arange(3))
+
+    def test_targets_and_queue(self):
+        loss, t = mio.Loss(self.context, "simsiam"), numpy.roll(self.z1, 1, 0)
+        unit = [z / numpy.linalg.norm(z, axis=1, keepdims=True) for z in (self.z1, self.z2, t)]
+        value = loss.set_targets(t, t).compute(self.z1, self.z2, False)
+        self.assertAlmostEqual(value, -0.5 * ((unit[0] + unit[1]) * unit[2]).sum(1).mean(), places=12)
+        self.assertNotAlmostEqual(loss.set_targets().compute(self.z1, self.z2, False), value)
+        moco = mio.Loss(self.context, "moco", temperature=1).set_queue(t)
+        self.assertEqual(moco.get("queue_size"), 10)
+        logits = numpy.concatenate([(unit[0] * unit[1]).sum(1, keepdims=True), unit[0] @ unit[2].T], 1)
+        expected = (numpy.log(numpy.exp(logits).sum(1)) - logits[:, 0]).mean()
+        self.assertAlmostEqual(moco.compute(self.z1, self.z2, False), expected, places=12)
+        with self.assertRaisesRegex(mio.Error, "queue"):
+            loss.set_queue(t)
+
+    def test_tensors(self):
+        loss = mio.Loss(self.context, "siglip")
+        self.assertEqual(loss.tensors(), {"log_scale": (), "bias": ()})
+        loss.compute(self.z1, self.z2)
+        slope = loss.gradient("bias")
+        values = []
+        for bias in (-10 + 1e-5, -10 - 1e-5):
+            loss.set_tensor("bias", bias)
+            self.assertEqual(loss.tensor("bias"), bias)
+            values.append(loss.compute(self.z1, self.z2, False))
+        self.assertAlmostEqual((values[0] - values[1]) / 2e-5, float(slope), places=8)
+        prototype = mio.Loss(self.context, "prototype", classes=4).set_batch(numpy.arange(10) % 4)
+        prototype.compute(self.z1, self.z2)
+        self.assertEqual(prototype.tensors(), {"prototypes": (4, 6)})
+        self.assertEqual(prototype.gradient("prototypes").shape, (4, 6))
+
+
+class TestAnalysis(unittest.TestCase):
+    def setUp(self):
+        self.context = mio.Context(seed=5)
+        generator = numpy.random.default_rng(8)
+        self.z1, self.z2 = generator.standard_normal((2, 9, 5))
+        self.direction = generator.standard_normal((2, 9, 5))
+
+    def test_displacements(self):
+        loss = mio.Loss(self.context, "mio_decoupled", l2_weight=2)
+        parts = loss.displacements(self.z1, self.z2, 0.3)
+        _, *gradients = loss.compute(self.z1, self.z2)
+        numpy.testing.assert_allclose(sum(parts), -0.3 * numpy.array(gradients), atol=1e-14)
+        with self.assertRaises(mio.Error) as caught:
+            mio.Loss(self.context, "vicreg").displacements(self.z1, self.z2)
+        self.assertEqual(caught.exception.status, "unsupported")
+
+    def test_mutual_information(self):
+        found = mio.mutual_information(self.context, self.z1, self.z2)
+        value = mio.Loss(self.context, "mio", l2_weight=0).compute(self.z1, self.z2, False)
+        self.assertAlmostEqual(found["jensen_shannon"], 2 * numpy.log(2) - value, places=12)
+        self.assertEqual(mio.Loss(self.context, "mio").mutual_information(self.z1, self.z2), found)
+
+    def test_projector_gradient(self):
+        gradients, features = self.z1, self.z2[:, :3]
+        numpy.testing.assert_allclose(mio.projector_gradient(self.context, gradients, features), gradients.T @ features)
+
+    def test_hessian(self):
+        loss = mio.Loss(self.context, "nt_xent")
+        product = loss.hessian_product(self.z1, self.z2, self.direction)
+        moved = [loss.compute(self.z1 + h * self.direction[0], self.z2 + h * self.direction[1])[1:] for h in (1e-5, -1e-5)]
+        numpy.testing.assert_allclose(product, (numpy.array(moved[0]) - numpy.array(moved[1])) / 2e-5, atol=1e-9)
+        columns = numpy.eye(90).reshape(90, 2, 9, 5)
+        dense = numpy.array([loss.hessian_product(self.z1, self.z2, column).ravel() for column in columns])
+        numpy.testing.assert_allclose(dense, dense.T, atol=1e-15)
+        values, weights = loss.hessian_spectrum(self.z1, self.z2, 90)
+        exact = numpy.linalg.eigvalsh(dense)
+        numpy.testing.assert_allclose((values[0], values[-1]), (exact[0], exact[-1]), rtol=1e-10)
+        self.assertAlmostEqual(weights.sum(), 1, places=12)
+        with self.assertRaisesRegex(ValueError, "direction"):
+            loss.hessian_product(self.z1, self.z2, self.direction[0][None])
+
+    def test_encoder_hessian(self):
+        builder = mio.Builder(self.context, 3, 6, 6)
+        mean = builder.global_average_pool(builder.input())
+        encoder = builder.finish(mean, builder.linear(mean, 4, False))
+        self.assertEqual(encoder.weight_count, 12)
+        images = numpy.random.default_rng(3).standard_normal((2, 8, 6, 6, 3)).astype(numpy.float32)
+        loss, (name,) = mio.Loss(self.context, "mio"), encoder.tensors()
+        before = encoder.tensor(name)
+        dense = numpy.array([encoder.hessian_product(loss, images, row, 1e-3) for row in numpy.eye(12)])
+        values, _ = encoder.hessian_spectrum(loss, images, 12, step=1e-3)
+        exact = numpy.linalg.eigvalsh((dense + dense.T) / 2)
+        self.assertLess(abs(values[-1] - exact[-1]), 1e-2 * abs(exact).max())
+        numpy.testing.assert_array_equal(encoder.tensor(name), before)
 
 
 class TestEncoder(unittest.TestCase):

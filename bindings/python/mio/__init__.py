@@ -12,10 +12,10 @@ from ctypes import c_double, c_int32, c_size_t
 
 import numpy
 
-from ._native import (STEP_CALLBACK, Configurable, Error, Handle, StepReport, TensorInfo, library, names)
+from ._native import (STEP_CALLBACK, Configurable, Error, Handle, MutualInformation, StepReport, TensorInfo, library, names)
 
 __all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
-           "loss_names", "recipe_names", "version"]
+           "loss_names", "mutual_information", "projector_gradient", "recipe_names", "version"]
 
 
 def version():
@@ -37,6 +37,41 @@ def _array(values, dtype, rank):
     if array.ndim != rank:
         raise ValueError(f"an array of {rank} dimensions is needed, this one has shape {array.shape}")
     return array
+
+
+def _views(z1, z2):
+    """Two views of the same images in double."""
+    z1, z2 = _array(z1, numpy.float64, 2), _array(z2, numpy.float64, 2)
+    if z1.shape != z2.shape:
+        raise ValueError(f"z1 is {z1.shape}, z2 is {z2.shape}; they must be alike")
+    return z1, z2
+
+
+def _spectrum(function, steps, *arguments):
+    """(eigenvalues, weights) of a call that ends with the number of steps, the probe, and the places for both."""
+    values, weights, count = numpy.empty(steps), numpy.empty(steps), c_size_t()
+    function(*arguments, values, weights, ctypes.byref(count))
+    return values[:count.value], weights[:count.value]
+
+
+def mutual_information(context, z1, z2, positive_temperature=0.5, negative_temperature=0.5):
+    """Estimates, in nats, from the cosines of any embeddings: a dict; see mio_mutual_information."""
+    z1, z2 = _views(z1, z2)
+    found = MutualInformation(struct_size=ctypes.sizeof(MutualInformation))
+    library().mio_analysis_mutual_information_at(context._handle, positive_temperature, negative_temperature, *z1.shape,
+                                                 z1, z2, ctypes.byref(found))
+    return found.as_dict()
+
+
+def projector_gradient(context, gradients, features):
+    """What reaches the weights (out x in) of a linear projector from gradients (count x out) and features (count x in)."""
+    gradients, features = _array(gradients, numpy.float64, 2), _array(features, numpy.float64, 2)
+    if len(gradients) != len(features):
+        raise ValueError(f"there are {len(gradients)} gradients and {len(features)} features")
+    weights = numpy.empty((gradients.shape[1], features.shape[1]))
+    library().mio_analysis_projector_gradient(context._handle, len(features), features.shape[1], gradients.shape[1],
+                                              gradients, features, weights)
+    return weights
 
 
 class Context(Configurable):
@@ -74,6 +109,89 @@ class Loss(Configurable):
         compute = library().mio_loss_compute_f64 if double else library().mio_loss_compute
         compute(self._handle, *z1.shape, z1, z2, ctypes.byref(value), *grads)
         return (value.value, *grads) if gradients else value.value
+
+    @property
+    def name(self):
+        return library().mio_loss_name(self._handle).decode()
+
+    def set_batch(self, labels=None, indices=None):
+        """Labels and dataset indices of the images to come; without either they are forgotten."""
+        labels = None if labels is None else _array(labels, numpy.int32, 1)
+        indices = None if indices is None else _array(indices, numpy.uintp, 1)
+        if labels is not None and indices is not None and len(labels) != len(indices):
+            raise ValueError(f"there are {len(labels)} labels and {len(indices)} indices")
+        given = labels if labels is not None else indices
+        library().mio_loss_set_batch(self._handle, 0 if given is None else len(given), labels, indices)
+        return self
+
+    def set_targets(self, t1=None, t2=None):
+        """Constant targets of byol, simsiam, moco, nnclr (pairs x dim); without either they are forgotten."""
+        targets = [None if t is None else _array(t, numpy.float64, 2) for t in (t1, t2)]
+        shapes = {t.shape for t in targets if t is not None}
+        if len(shapes) > 1:
+            raise ValueError(f"t1 and t2 must be alike, not {sorted(shapes)}")
+        library().mio_loss_set_targets_f64(self._handle, *(shapes.pop() if shapes else (0, 0)), *targets)
+        return self
+
+    def set_queue(self, rows):
+        """Replaces the queue of moco or nnclr: count x dim, oldest first."""
+        rows = _array(rows, numpy.float64, 2)
+        library().mio_loss_set_queue_f64(self._handle, *rows.shape, rows)
+        return self
+
+    def tensors(self):
+        """Names of what the loss learns, each with its shape; a 0 in it until the first compute tells dim."""
+        shapes = {}
+        for index in range(library().mio_loss_tensor_count(self._handle)):
+            info = TensorInfo(struct_size=ctypes.sizeof(TensorInfo))
+            library().mio_loss_tensor(self._handle, index, ctypes.byref(info))
+            shapes[info.name.decode()] = tuple(info.shape[:info.rank])
+        return shapes
+
+    def _read(self, function, name):
+        values = numpy.empty(self.tensors()[name])
+        getattr(library(), function)(self._handle, name.encode(), values.size, values)
+        return values
+
+    def tensor(self, name):
+        return self._read("mio_loss_get_tensor", name)
+
+    def gradient(self, name):
+        """The gradient of a tensor that the last compute found."""
+        return self._read("mio_loss_get_gradient", name)
+
+    def set_tensor(self, name, values):
+        values = numpy.array(values, numpy.float64, order="C")
+        library().mio_loss_set_tensor(self._handle, name.encode(), values.size, values)
+
+    def displacements(self, z1, z2, rate=1.0):
+        """How a step of this rate moves each row: (attraction, repulsion, l2), each 2 x pairs x dim."""
+        z1, z2 = _views(z1, z2)
+        parts = [numpy.empty((2, *z1.shape)) for _ in range(3)]
+        library().mio_analysis_displacements(self._handle, *z1.shape, z1, z2, rate, *parts)
+        return tuple(parts)
+
+    def mutual_information(self, z1, z2):
+        """As mio.mutual_information, at the loss's own temperatures."""
+        z1, z2 = _views(z1, z2)
+        found = MutualInformation(struct_size=ctypes.sizeof(MutualInformation))
+        library().mio_analysis_mutual_information(self._handle, *z1.shape, z1, z2, ctypes.byref(found))
+        return found.as_dict()
+
+    def hessian_product(self, z1, z2, direction):
+        """The Hessian by the rows times a direction: 2 x pairs x dim, as the direction."""
+        z1, z2 = _views(z1, z2)
+        direction = _array(direction, numpy.float64, 3)
+        if direction.shape != (2, *z1.shape):
+            raise ValueError(f"the direction is {direction.shape}, not {(2, *z1.shape)}")
+        product = numpy.empty_like(direction)
+        library().mio_analysis_hessian_product(self._handle, *z1.shape, z1, z2, direction, product)
+        return product
+
+    def hessian_spectrum(self, z1, z2, steps=30, probe=0):
+        """(eigenvalues, weights) of that Hessian by steps of Lanczos's method."""
+        z1, z2 = _views(z1, z2)
+        return _spectrum(library().mio_analysis_hessian_spectrum, steps, self._handle, *z1.shape, z1, z2, steps, probe)
 
 
 class Builder(Handle):
@@ -200,6 +318,33 @@ class Encoder(Configurable):
         library().mio_encoder_backward(
             self._handle, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
                             for gradient in (grad_projections, grad_features)))
+
+    @property
+    def weight_count(self):
+        """How many numbers are trained: the length of hessian_product's directions."""
+        return self._size("mio_analysis_encoder_weights")
+
+    def _pairs(self, images):
+        images = _array(images, numpy.float32, 5)
+        if len(images) != 2 or images.shape[4:] + images.shape[2:4] != self.input_shape:
+            raise ValueError(f"images are {images.shape}, not 2 x pairs x height x width x channels of {self.input_shape}")
+        return images
+
+    def hessian_product(self, loss, images, direction, step=0.0):
+        """The training loss's Hessian by all weights times a direction; images: two views, as forward() takes them."""
+        images, direction = self._pairs(images), _array(direction, numpy.float64, 1)
+        if len(direction) != self.weight_count:
+            raise ValueError(f"the direction has {len(direction)} values, the encoder {self.weight_count} weights")
+        product = numpy.empty_like(direction)
+        library().mio_analysis_encoder_hessian_product(self._handle, loss._handle, images.shape[1], images, step, direction,
+                                                       product)
+        return product
+
+    def hessian_spectrum(self, loss, images, steps=12, probe=0, step=0.0):
+        """(eigenvalues, weights) of that Hessian by steps of Lanczos's method."""
+        images = self._pairs(images)
+        return _spectrum(library().mio_analysis_encoder_hessian_spectrum, steps, self._handle, loss._handle,
+                         images.shape[1], images, step, steps, probe)
 
     def tensors(self):
         """Names of all weights and running statistics, each with its shape."""

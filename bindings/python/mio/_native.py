@@ -50,6 +50,16 @@ class TensorInfo(ctypes.Structure):
                 ("count", c_size_t), ("trainable", c_int32)]
 
 
+class MutualInformation(ctypes.Structure):
+    """mio_mutual_information."""
+
+    _fields_ = [("struct_size", c_size_t)] + [
+        (name, c_double) for name in ("jensen_shannon", "positive_pairs", "negative_pairs", "info_nce")]
+
+    def as_dict(self):
+        return {name: getattr(self, name) for name, _ in self._fields_[1:]}
+
+
 class StepReport(ctypes.Structure):
     """mio_step_report."""
 
@@ -91,6 +101,29 @@ _SIGNATURES = {
     "mio_loss_compute_f64": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, _VALUE, Optional(DOUBLES),
                                    Optional(DOUBLES)]),
     "mio_loss_zero_rows": ("s", [c_void_p, _SIZE]),
+    "mio_loss_name": (c_char_p, [c_void_p]),
+    "mio_loss_set_batch": ("s", [c_void_p, c_size_t, Optional(LABELS), Optional(INDICES)]),
+    "mio_loss_set_targets_f64": ("s", [c_void_p, c_size_t, c_size_t, Optional(DOUBLES), Optional(DOUBLES)]),
+    "mio_loss_set_queue_f64": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES]),
+    "mio_loss_tensor_count": (c_size_t, [c_void_p]),
+    "mio_loss_tensor": ("s", [c_void_p, c_size_t, POINTER(TensorInfo)]),
+    "mio_loss_get_tensor": ("s", [c_void_p, c_char_p, c_size_t, DOUBLES]),
+    "mio_loss_set_tensor": ("s", [c_void_p, c_char_p, c_size_t, DOUBLES]),
+    "mio_loss_get_gradient": ("s", [c_void_p, c_char_p, c_size_t, DOUBLES]),
+    "mio_analysis_displacements": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, c_double, DOUBLES, DOUBLES,
+                                         DOUBLES]),
+    "mio_analysis_mutual_information": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES,
+                                              POINTER(MutualInformation)]),
+    "mio_analysis_mutual_information_at": ("s", [c_void_p, c_double, c_double, c_size_t, c_size_t, DOUBLES, DOUBLES,
+                                                 POINTER(MutualInformation)]),
+    "mio_analysis_projector_gradient": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, DOUBLES, DOUBLES, DOUBLES]),
+    "mio_analysis_hessian_product": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, DOUBLES, DOUBLES]),
+    "mio_analysis_hessian_spectrum": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, c_size_t, c_uint64, DOUBLES,
+                                            DOUBLES, _SIZE]),
+    "mio_analysis_encoder_weights": ("s", [c_void_p, _SIZE]),
+    "mio_analysis_encoder_hessian_product": ("s", [c_void_p, c_void_p, c_size_t, FLOATS, c_double, DOUBLES, DOUBLES]),
+    "mio_analysis_encoder_hessian_spectrum": ("s", [c_void_p, c_void_p, c_size_t, FLOATS, c_double, c_size_t, c_uint64,
+                                                    DOUBLES, DOUBLES, _SIZE]),
     "mio_builder_create": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, _OUT]),
     "mio_builder_name": (None, [c_void_p, c_char_p]),
     "mio_builder_input": (c_int32, [c_void_p]),

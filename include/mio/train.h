@@ -15,7 +15,7 @@ typedef struct mio_trainer mio_trainer;
 
 /**
  * Joins the parts of a training run, all kept alive: the optimizer gets the encoder's tensors (unless it has them), the
- * encoder needs a projector, the loader must give 2 views.
+ * encoder needs a projector (and if it makes predictions, of the projections' width), the loader must give 2 views.
  */
 MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer,
                                       mio_schedule *schedule, mio_loader *loader, mio_trainer **trainer);

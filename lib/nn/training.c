@@ -232,7 +232,8 @@ static mio_status backward(mio_encoder *encoder, const mio__output_gradients *gr
     if (!encoder)
         return mio__settings_null("encoder");
     if (!gradients->projections && !gradients->features && !gradients->predictions)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections, features and predictions are all NULL; give one");
+        return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections, features and predictions are "
+                                             "all NULL; give one");
     const mio_status status = check_outputs(encoder, gradients->projections, gradients->predictions);
     return status ? status : mio__training_backward(encoder, gradients);
 }

@@ -45,7 +45,8 @@ static const char *part_kind(const mio_trainer *trainer, const mio__part *part)
     return strcmp(part->name, "schedule") ? NULL : mio_schedule_name(trainer->schedule);
 }
 
-/* Parameters that no step depends on stay the host's: it may resume a run to go further, or read ahead otherwise. */
+/* Parameters that no step depends on stay the host's: it may resume a run to go further, or read ahead otherwise. (A
+   momentum on a cosine does end with the run, and moves with its end.) */
 static int is_the_hosts(const mio__part *part, const char *parameter)
 {
     static const char *const names[][2] = {{"loader", "prefetch"}, {"trainer", "epochs"}, {"trainer", "steps"},

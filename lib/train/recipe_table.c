@@ -33,15 +33,15 @@ const mio__parameter mio__recipe_projector_table[MIO__RECIPE_PROJECTOR_PARAMETER
     [MIO__RECIPE_OUT] = {"out", MIO_PARAMETER_INTEGER, 128, 1, 1048576, 0, 0, NULL, "width of the projections",
                          "channels"},
     [MIO__RECIPE_HIDDEN_NORM] = {"hidden_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
-                                 "what follows every layer but the last: nothing (then it has a bias), or batch norm without "
-                                 "or with weight and bias of its own", ""},
+                                 "what follows every layer but the last: nothing (then it has a bias), or batch norm "
+                                 "without or with weight and bias of its own", ""},
     [MIO__RECIPE_LAST_NORM] = {"last_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
                                "the same of the last layer", ""},
 };
 
 const mio__parameter mio__recipe_predictor_table[MIO__RECIPE_PREDICTOR_PARAMETERS] = {
     [MIO__RECIPE_PREDICTOR_LAYERS] = {"layers", MIO_PARAMETER_INTEGER, 0, 0, 16, 0, 0, NULL,
-                                      "linear layers, batch norm and ReLU after all but the last; 0: no predictor", "layers"},
+                                      "linear layers, batch norm and ReLU after all but the last; 0: none", "layers"},
     [MIO__RECIPE_PREDICTOR_HIDDEN] = {"hidden", MIO_PARAMETER_INTEGER, 512, 1, 1048576, 0, 0, NULL,
                                       "width of all layers but the last, which has the projections'", "channels"},
 };
@@ -155,7 +155,7 @@ static const mio__recipe_setting barlow_twins[] = {
     {"projector.hidden", 1024},
     {"projector.out", 1024},
     {"projector.last_norm", MIO_NORM_NONE},
-    {"schedule.learning_rate", 0.02},
+    {"schedule.learning_rate", 0.005},
     {NULL, 0},
 };
 
@@ -170,7 +170,7 @@ static const mio__recipe_setting byol[] = {
 };
 
 static const mio__recipe_setting moco_v2[] = {
-    {"projector.last_norm", MIO_NORM_PLAIN}, /* the authors' head has no norms: short runs of small networks then collapse */
+    {"projector.last_norm", MIO_NORM_PLAIN}, /* the authors' head has no norms: a small network then starts collapsed */
     {"loss.temperature", 0.2},
     {"loss.queue_size", 4096},
     {"trainer.momentum_encoder", 1},
@@ -208,9 +208,7 @@ static const mio__recipe_setting sogclr[] = {
 };
 
 static const mio__recipe_setting supcon[] = {
-    {"projector.hidden_norm", MIO_NORM_NONE},
-    {"projector.last_norm", MIO_NORM_NONE},
-    {"loss.temperature", 0.1},
+    {"loss.temperature", 0.1}, /* as in the authors' command for CIFAR; their head has no norms, as MoCo's */
     {"loss.base_temperature", 0.07},
     {"trainer.labels", 1},
     {NULL, 0},
@@ -226,10 +224,10 @@ static const mio__recipe_setting vicreg[] = {
 };
 
 static const mio__recipe_kind kinds[] = {
-    {"barlow_twins", "Barlow Twins (arXiv 2103.03230) at the size of mio-small: projector of three wide layers, none after the "
-                     "last", "barlow_twins", "sgd", "cosine", "mio-small", small, barlow_twins},
-    {"byol", "BYOL (arXiv 2006.07733) at the size of mio-small: predictor, momentum encoder on a cosine to 1", "byol", "sgd",
-     "cosine", "mio-small", small, byol},
+    {"barlow_twins", "Barlow Twins (arXiv 2103.03230) at the size of mio-small: projector of three wide layers, no batch "
+                     "norm after the last", "barlow_twins", "sgd", "cosine", "mio-small", small, barlow_twins},
+    {"byol", "BYOL (arXiv 2006.07733) at the size of mio-small: predictor, momentum encoder on a cosine to 1", "byol",
+     "sgd", "cosine", "mio-small", small, byol},
     {"mio-paper", "the MIO authors' own: ResNet-50, LARS, weak crops, batch 128, 250 epochs (arXiv 2111.12664)", "mio",
      "lars", "cosine", "mio-paper", paper, NULL},
     {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs",
@@ -248,10 +246,10 @@ static const mio__recipe_kind kinds[] = {
                 "learning rate of its CIFAR runs", "simsiam", "sgd", "cosine", "mio-small", small, simsiam},
     {"sogclr", "SogCLR (arXiv 2202.12387) at the size of mio-small: moving averages for every image, for small batches",
      "sogclr", "sgd", "cosine", "mio-small", small, sogclr},
-    {"supcon", "SupCon (arXiv 2004.11362) at the size of mio-small: learns from labels; head without batch norm", "supcon",
+    {"supcon", "SupCon (arXiv 2004.11362) at the size of mio-small: learns from labels; batch norms in the head", "supcon",
      "sgd", "cosine", "mio-small", small, supcon},
-    {"vicreg", "VICReg (arXiv 2105.04906) at the size of mio-small: expander of three wide layers, none after the last",
-     "vicreg", "sgd", "cosine", "mio-small", small, vicreg},
+    {"vicreg", "VICReg (arXiv 2105.04906) at the size of mio-small: expander of three wide layers, no batch norm "
+               "after the last", "vicreg", "sgd", "cosine", "mio-small", small, vicreg},
 };
 
 const mio__recipe_kind *mio__recipe_kind_at(size_t index)

@@ -26,20 +26,21 @@ const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
     [MIO__TRAINER_LABELS] = {"labels", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
                              "the loss gets the labels of the batch, for losses that learn from them", ""},
     [MIO__TRAINER_PREDICTOR] = {"predictor", MIO_PARAMETER_BOOLEAN, 1, 0, 1, 0, 0, NULL,
-                                "losses of predictions (byol, simsiam, nnclr) get the encoder's; off, the projections stand "
-                                "for them", ""},
+                                "losses of predictions (byol, simsiam, nnclr) get the encoder's; off, the "
+                                "projections stand for them", ""},
     [MIO__TRAINER_MOMENTUM_ENCODER] = {"momentum_encoder", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
-                                       "targets (byol, simsiam, nnclr) and keys (moco) come from a copy of the encoder whose "
-                                       "weights follow slowly", ""},
+                                       "targets (byol, simsiam, nnclr) and keys (moco) come from a copy of the "
+                                       "encoder whose weights follow slowly", ""},
     [MIO__TRAINER_MOMENTUM] = {"momentum", MIO_PARAMETER_REAL, 0.996, 0, 1, 0, 0, NULL,
                                "share of its old weights that the momentum encoder keeps in a step", ""},
     [MIO__TRAINER_MOMENTUM_SCHEDULE] = {"momentum_schedule", MIO_PARAMETER_CHOICE, MIO__MOMENTUM_CONSTANT, 0, 0, 0, 0,
                                         momentum_schedules,
-                                        "how that share goes on: as it is, or along half a cosine to 1 at the end of the run",
-                                        ""},
+                                        "how that share goes on: as it is, or along half a cosine to 1 at the end of "
+                                        "the run", ""},
     [MIO__TRAINER_MICRO_BATCH] = {"micro_batch", MIO_PARAMETER_INTEGER, 0, 0, 1048576, 0, 0, NULL,
-                                  "images of a view that the encoder works on at once, in two passes over the batch: the same "
-                                  "gradient on less memory, with batch norm over a micro-batch; 0: the whole batch", "images"},
+                                  "images of a view that the encoder works on at once, in two passes over the batch: "
+                                  "the same gradient on less memory, with batch norm over a micro-batch; 0: all",
+                                  "images"},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(trainer)
@@ -60,8 +61,8 @@ static mio_status check_parts(const mio_encoder *encoder, const mio_loader *load
     if (!*dim)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector, and the loss needs its projections");
     if (predicted && predicted != *dim)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder's predictions have %zu values and its projections %zu; they are to "
-                                             "be compared: give the predictor's last layer the projections' width",
+        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder's predictions have %zu values and its projections %zu; they are "
+                                             "compared: give the predictor's last layer the projections' width",
                          predicted, *dim);
     if (views != 2)
         return mio__fail(MIO_ERROR_ARGUMENT, "the loader gives %g views of an image; training takes 2", views);

@@ -116,7 +116,7 @@ void page_chart(FILE *page, const char *title, const char *x_label, const char *
     begin_plot(page, &f, title, x_label, y_label);
     for (size_t s = 0; s < count; s++)
         draw_line(page, &f, &series[s], s);
-    if (count > 1)
+    if (count > 1 && series[0].name)
         draw_legend(page, count, series);
     fputs("</svg>\n", page);
 }

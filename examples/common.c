@@ -112,6 +112,16 @@ void print_parameter(const mio_parameter_info *info, double present)
     printf("\n      %s\n", info->meaning);
 }
 
+void recipe_set_pair(mio_recipe *recipe, const char *pair)
+{
+    char name[128];
+    const char *equals = strchr(pair, '=');
+    if (!equals || (size_t)(equals - pair) >= sizeof name)
+        leave(EXIT_USAGE, "--set takes NAME=VALUE, not '%s'", pair);
+    snprintf(name, sizeof name, "%.*s", (int)(equals - pair), pair);
+    check(mio_recipe_set_text(recipe, name, equals + 1));
+}
+
 /* ---- data ---- */
 
 int32_t *labels_of(const mio_dataset *dataset)

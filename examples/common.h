@@ -46,6 +46,9 @@ void print_names(const char *title, const char *(*name_at)(size_t));
 /** Prints one named parameter as a line of --help. */
 void print_parameter(const mio_parameter_info *info, double present);
 
+/** Sets a parameter of a recipe from "NAME=VALUE", or leaves. */
+void recipe_set_pair(mio_recipe *recipe, const char *pair);
+
 /* ---- data ---- */
 
 /** Labels of all images; leaves if one has none. */

@@ -30,7 +30,7 @@ void evaluation_end(evaluation *e)
     mio_context_release(e->context);
 }
 
-static void add_row(evaluation *e, const char *encoder, const char *method, const int32_t *predictions, double began)
+static double add_row(evaluation *e, const char *encoder, const char *method, const int32_t *predictions, double began)
 {
     double accuracy;
     const double seconds = seconds_now() - began;
@@ -45,6 +45,7 @@ static void add_row(evaluation *e, const char *encoder, const char *method, cons
         fputs("}", e->json);
     }
     e->rows++;
+    return accuracy;
 }
 
 float *pixels_of(const mio_dataset *dataset, size_t *dim)
@@ -69,7 +70,7 @@ float *pixels_of(const mio_dataset *dataset, size_t *dim)
     return values;
 }
 
-void evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t k, double temperature)
+double evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t k, double temperature)
 {
     const double began = seconds_now();
     char method[64];
@@ -81,12 +82,13 @@ void evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t 
     check(mio_knn_fit(knn, mio_dataset_count(e->train), f->dim, f->train, e->train_labels));
     check(mio_knn_predict(knn, mio_dataset_count(e->test), f->dim, f->test, predictions));
     snprintf(method, sizeof method, "k-NN (k %zu, T %g)", k, temperature);
-    add_row(e, encoder, method, predictions, began);
+    const double accuracy = add_row(e, encoder, method, predictions, began);
     mio_knn_release(knn);
     free(predictions);
+    return accuracy;
 }
 
-void evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver)
+double evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver)
 {
     const double began = seconds_now();
     char method[64];
@@ -96,9 +98,10 @@ void evaluate_linear(evaluation *e, const char *encoder, const features *f, cons
     check(mio_probe_fit(probe, mio_dataset_count(e->train), f->dim, f->train, e->train_labels, e->classes));
     check(mio_probe_predict(probe, mio_dataset_count(e->test), f->dim, f->test, predictions, NULL));
     snprintf(method, sizeof method, "linear (%s)", solver);
-    add_row(e, encoder, method, predictions, began);
+    const double accuracy = add_row(e, encoder, method, predictions, began);
     mio_probe_release(probe);
     free(predictions);
+    return accuracy;
 }
 
 /* Views for the encoder: its own size, normalised as it was trained. */
@@ -115,7 +118,7 @@ static mio_augment *views_for(mio_context *context, const mio_encoder *encoder, 
     return augment;
 }
 
-void evaluate_finetuning(evaluation *e, const char *path, double fraction, double epochs, const char *augment)
+double evaluate_finetuning(evaluation *e, const char *path, double fraction, double epochs, const char *augment)
 {
     const double began = seconds_now();
     char method[64];
@@ -131,9 +134,10 @@ void evaluate_finetuning(evaluation *e, const char *path, double fraction, doubl
     check(mio_finetune_run(finetune, e->train, NULL, views));
     check(mio_finetune_predict(finetune, e->test, predictions));
     snprintf(method, sizeof method, "fine-tuned, %g %% of labels", 100 * fraction);
-    add_row(e, "trained", method, predictions, began);
+    const double accuracy = add_row(e, "trained", method, predictions, began);
     mio_augment_release(views);
     mio_finetune_release(finetune);
     mio_encoder_release(encoder);
     free(predictions);
+    return accuracy;
 }

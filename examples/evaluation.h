@@ -28,11 +28,11 @@ void evaluation_end(evaluation *e);
 /** Pixels of all images in [0,1], count x dim; leaves if the images differ in size. */
 float *pixels_of(const mio_dataset *dataset, size_t *dim);
 
-/** Weighted k-NN. encoder: the row's name. */
-void evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t k, double temperature);
+/** Weighted k-NN. encoder: the row's name. Returns the accuracy, as do the others. */
+double evaluate_knn(evaluation *e, const char *encoder, const features *f, size_t k, double temperature);
 /** Linear classifier by a solver of mio_probe. */
-void evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver);
+double evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver);
 /** Fine-tunes the encoder in the file on a fraction of the labels. epochs 0: the library's own number. */
-void evaluate_finetuning(evaluation *e, const char *path, double fraction, double epochs, const char *augment);
+double evaluate_finetuning(evaluation *e, const char *path, double fraction, double epochs, const char *augment);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/** One line of a chart; points whose y is not finite are left out. */
+/** One line of a chart; points whose y is not finite are left out. Without names the chart has no legend. */
 typedef struct page_series {
     const char *name;
     size_t count;

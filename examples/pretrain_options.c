@@ -77,14 +77,8 @@ mio_recipe *pretrain_recipe(mio_context *context, const pretrain_options *o)
     for (int i = 0; i < 3; i++)
         if (o->parts[i])
             check(mio_recipe_choose(recipe, part_names[i], o->parts[i]));
-    for (size_t i = 0; i < o->set_count; i++) {
-        char name[128];
-        const char *equals = strchr(o->sets[i], '=');
-        if (!equals || (size_t)(equals - o->sets[i]) >= sizeof name)
-            leave(EXIT_USAGE, "--set takes NAME=VALUE, not '%s'", o->sets[i]);
-        snprintf(name, sizeof name, "%.*s", (int)(equals - o->sets[i]), o->sets[i]);
-        check(mio_recipe_set_text(recipe, name, equals + 1));
-    }
+    for (size_t i = 0; i < o->set_count; i++)
+        recipe_set_pair(recipe, o->sets[i]);
     return recipe;
 }
 

@@ -85,7 +85,7 @@ class Alone(unittest.TestCase):
         for word in ("loss.temperature", "optimizer.", "loader.batch_size", "trainer.epochs", "0.25"):
             self.assertIn(word, shown)
         self.assertNotIn("loss.l2_weight", shown)
-        for program in ("evaluate", "embed", "report"):
+        for program in ("evaluate", "embed", "report", "compare_losses"):
             self.assertIn("usage: " + program, run(program, "--help")[0])
 
 
@@ -244,6 +244,53 @@ class Results(WithData):
             self.assertAlmostEqual(float(line[1]), -similarity, delta=2e-4)
             self.assertEqual(line[2], self.names[int(line[0])])
         self.assertIn("24 images", run("embed", encoder, folder, "--query", 24, code=2)[1])
+
+    def compare(self, name, *options):
+        page, numbers = self.folder / f"{name}.html", self.folder / f"{name}.jsonl"
+        printed, _ = run("compare_losses", "--dataset", "idx", self.idx, "--output", page, "--json", numbers, "--steps", 12,
+                         "--points", 6, "--pairs", 32, "--seed", 3, "--set", "loader.batch_size=40", "--set",
+                         "encoder.base_width=8", *options)
+        return printed, page.read_text(), numbers.read_text()
+
+    def test_compare_losses(self):
+        printed, page, numbers = self.compare("compared", "--losses", "mio,nt_xent,dclw", "--spectrum", 4)
+        self.assertEqual(numbers, self.compare("again", "--losses", "mio,nt_xent,dclw", "--spectrum", 4, "--threads", 1)[2])
+        lines = [json.loads(line) for line in numbers.splitlines()]
+        curves = {loss: [line for line in lines if line["loss"] == loss and "step" in line]
+                  for loss in ("mio", "nt_xent", "dclw")}
+        for points in curves.values():
+            self.assertEqual([point["step"] for point in points], [0, 2, 4, 6, 8, 10, 12])
+            for point in points:
+                self.assertTrue(all(math.isfinite(value) for name, value in point.items() if name != "loss"))
+                self.assertTrue(0 <= point["alignment"] <= 4 and -8 <= point["uniformity"] <= 0)
+                self.assertLess(max(point["positive_pairs"], point["negative_pairs"]), math.log(2))
+                self.assertLess(point["info_nce"], math.log(63))
+        same = [{k: v for k, v in points[0].items() if k != "loss"} for points in curves.values()]
+        self.assertTrue(same[0] == same[1] == same[2])  # all from one start
+        self.assertNotEqual(curves["mio"][-1]["info_nce"], curves["nt_xent"][-1]["info_nce"])
+        spectra = {(line["loss"], line["hessian"], line["when"]): line for line in lines if "hessian" in line}
+        self.assertEqual(set(spectra), {(loss, by, when) for loss in ("mio", "nt_xent") for by in ("rows", "weights")
+                                        for when in ("start", "end")})  # the gradient of dclw is no function's
+        for (_, by, _), line in spectra.items():
+            self.assertEqual(len(line["eigenvalues"]), len(line["shares"]))
+            self.assertEqual(len(line["eigenvalues"]), 4 * 64 if by == "rows" else 4)
+            self.assertAlmostEqual(sum(line["shares"]), 1, places=9)
+            self.assertGreater(max(line["eigenvalues"]), 0)
+        accuracies = [line for line in lines if "knn" in line]
+        for line in accuracies:
+            self.assertIn(f"{100 * line['knn']:.2f} %", printed)
+            self.assertIn(f"{100 * line['linear']:.2f} %", page)
+        self.assertEqual(len(accuracies), 3)
+        self.assertEqual(page.count("<svg"), 5 + 2 + 2)
+        self.assertNotIn("nan", page.lower())
+
+    def test_compare_losses_mistakes(self):
+        out = ["--dataset", "idx", self.idx, "--output", self.folder / "never.html"]
+        for culprit, arguments in (("no_loss", [*out, "--losses", "mio,no_loss"]), ("--output", out[:3]),
+                                   ("nonsense", [*out, "--set", "nonsense"]), ("--pairs", [*out, "--pairs", 1]),
+                                   ("mio-huge", [*out, "--recipe", "mio-huge"])):
+            self.assertIn(culprit, run("compare_losses", *arguments, code=2)[1])
+        self.assertFalse((self.folder / "never.html").exists())
 
     def test_report(self):
         page, results = self.folder / "page.html", self.folder / "knn.json"

@@ -114,7 +114,9 @@ MIO_API void mio_encoder_release(mio_encoder *encoder);
 
 /**
  * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast),
- * "initialization" (how mio_encoder_initialize draws convolutions: torchvision's way or PyTorch's default), or
+ * "initialization" (how mio_encoder_initialize draws convolutions: torchvision's way or PyTorch's default), "precision" (fp32
+ * or bf16: what activations and the factors of products are stored in, while weights, sums and statistics stay fp32; may
+ * change between passes; errors: MIO_ERROR_UNSUPPORTED on a CPU without AVX-512 BF16), or
  * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
  * calls with fewer than 9 images run image by image, with less delay, and may differ from larger calls in the last bits).
  */

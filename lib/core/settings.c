@@ -16,6 +16,7 @@ void mio__settings_init(mio__settings *settings, const char *noun, const char *n
     settings->name = name;
     settings->table = table;
     settings->count = count;
+    settings->check = NULL;
     for (size_t i = 0; i < count; i++)
         settings->values[i] = table[i].initial;
 }
@@ -115,8 +116,10 @@ mio_status mio__settings_set(mio__settings *settings, const char *parameter, dou
         snprintf(given, sizeof given, "%.16g", value);
         return refuse(settings, &settings->table[index], given);
     }
-    settings->values[index] = value;
-    return MIO_OK;
+    const mio_status status = settings->check ? settings->check(index, value) : MIO_OK;
+    if (!status)
+        settings->values[index] = value;
+    return status;
 }
 
 static const char *skip_digits(const char *text)

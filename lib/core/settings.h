@@ -24,6 +24,8 @@ typedef struct mio__settings {
     const char *name; /* "mio": for messages; "" where the noun has one kind only */
     const mio__parameter *table;
     size_t count;
+    /* Refuses a value that the table allows but this machine or object does not; NULL: none is. */
+    mio_status (*check)(size_t index, double value);
     double values[MIO__SETTINGS_LIMIT];
 } mio__settings;
 

@@ -63,7 +63,8 @@ static piece find_piece(const mio__batch_norm *norm, const cut *c, double *recor
     };
 }
 
-/* Where all images of a group are real, the rows of its pixels form one long run; otherwise there is one run a pixel. */
+/* Where all images of a group are real, the rows of its pixels form one long run; otherwise there is one run a pixel.
+ */
 typedef struct runs {
     size_t count, rows, stride; /* stride in elements */
 } runs;
@@ -77,14 +78,15 @@ static runs runs_of(const mio__batch_norm *norm, const piece *p)
 }
 
 /* Writes 0 in the filling images of a piece. */
-static void clear_filling(const mio__batch_norm *norm, const piece *p, mio__real *tensor)
+static void clear_filling(const mio__batch_norm *norm, const piece *p, void *tensor)
 {
     const size_t lanes = norm->images.lanes, block = norm->shape.block;
+    const mio__precision precision = norm->images.precision;
     if (p->images == lanes)
         return;
     for (size_t pixel = 0; pixel < p->pixels; pixel++)
-        memset(tensor + p->start + (pixel * lanes + p->images) * block, 0,
-               (lanes - p->images) * block * sizeof *tensor);
+        memset(mio__at(tensor, p->start + (pixel * lanes + p->images) * block, precision), 0,
+               (lanes - p->images) * block * mio__number_size(precision));
 }
 
 /* What the items of a pass share. Members a pass does not use stay NULL. */
@@ -93,11 +95,14 @@ typedef struct pass {
     const mio__batch_norm_kernels *kernels;
     cut c;
     double *records;
-    const mio__real *x, *y, *dy, *residual, *gamma, *beta;
+    mio__precision precision;
+    const void *x, *y, *dy, *residual;
+    const mio__real *gamma, *beta;
     mio__real *mean, *rstd, *running_mean, *running_variance;
-    mio__real *output, *dgamma, *dbeta, *dresidual;
+    mio__real *dgamma, *dbeta;
+    void *output, *dresidual;
     mio__real *offset, *slope; /* views x channels */
-    mio__real *masked;         /* the gradient behind the ReLU, if the first backward pass keeps it */
+    void *masked;              /* the gradient behind the ReLU, if the first backward pass keeps it */
     int dresidual_accumulate;
 } pass;
 
@@ -128,20 +133,18 @@ static void piece_statistics(void *argument, size_t item, size_t worker)
     const piece p = find_piece(s->norm, &s->c, s->records, item);
     const size_t block = s->norm->shape.block;
     const runs r = runs_of(s->norm, &p);
-    const mio__real *x = s->x + p.start;
     /* Deviations from the mean of the first pixel's images: small even where the mean is far from 0, and one stray
        image moves it by its share alone. */
     mio__real shift[BLOCK_LIMIT];
-    for (size_t c = 0; c < block; c++) {
-        double sum = 0;
-        for (size_t image = 0; image < p.images; image++)
-            sum += (double)x[image * block + c];
-        shift[c] = (mio__real)(sum / (double)p.images);
-    }
+    double first[BLOCK_LIMIT] = {0};
+    s->kernels->sums(p.images, block, mio__from(s->x, p.start, s->precision), first);
+    for (size_t c = 0; c < block; c++)
+        shift[c] = (mio__real)(first[c] / (double)p.images);
     double *mean = p.sums, *squares = p.sums + block, *count = p.sums + 2 * block;
     memset(p.sums, 0, s->c.record * sizeof(double));
     for (size_t run = 0; run < r.count; run++)
-        s->kernels->moments(r.rows, block, shift, x + run * r.stride, mean, squares);
+        s->kernels->moments(r.rows, block, shift, mio__from(s->x, p.start + run * r.stride, s->precision), mean,
+                            squares);
     *count = (double)(r.count * r.rows);
     for (size_t c = 0; c < block; c++) {
         const double offset = mean[c] / *count;
@@ -220,8 +223,9 @@ static void normalize_piece(const pass *s, const piece *p, const mio__real *mean
     const runs r = runs_of(s->norm, p);
     for (size_t run = 0; run < r.count; run++) {
         const size_t at = p->start + run * r.stride;
-        s->kernels->normalize(r.rows, s->norm->shape.block, mean, scale, s->beta + p->channels, s->x + at,
-                              s->residual ? s->residual + at : NULL, s->norm->relu, s->output + at);
+        s->kernels->normalize(r.rows, s->norm->shape.block, mean, scale, s->beta + p->channels,
+                              mio__from(s->x, at, s->precision), mio__from(s->residual, at, s->precision),
+                              s->norm->relu, mio__at(s->output, at, s->precision));
     }
     clear_filling(s->norm, p, s->output);
 }
@@ -238,13 +242,24 @@ static void forward_piece(void *argument, size_t item, size_t worker)
 }
 
 void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
-                             const mio__real *x, const mio__real *residual, const mio__real *gamma,
-                             const mio__real *beta, mio__real *mean, mio__real *rstd, mio__real *running_mean,
-                             mio__real *running_variance, mio__real *y)
+                             const void *x, const void *residual, const mio__real *gamma, const mio__real *beta,
+                             mio__real *mean, mio__real *rstd, mio__real *running_mean, mio__real *running_variance,
+                             void *y)
 {
-    pass s = {.norm = norm, .kernels = MIO__PICK(mio__batch_norm_loops), .c = cut_tensor(norm), .records = scratch,
-              .x = x, .residual = residual, .gamma = gamma, .beta = beta, .mean = mean, .rstd = rstd,
-              .running_mean = running_mean, .running_variance = running_variance, .output = y};
+    pass s = {.norm = norm,
+              .precision = norm->images.precision,
+              .kernels = MIO__PICK_STORED(mio__batch_norm_loops, norm->images.precision),
+              .c = cut_tensor(norm),
+              .records = scratch,
+              .x = x,
+              .residual = residual,
+              .gamma = gamma,
+              .beta = beta,
+              .mean = mean,
+              .rstd = rstd,
+              .running_mean = running_mean,
+              .running_variance = running_variance,
+              .output = y};
     mio__parallel(context, workers, s.c.items, piece_statistics, &s);
     mio__parallel(context, workers, norm->shape.blocks, block_statistics, &s);
     mio__parallel(context, workers, s.c.items, forward_piece, &s);
@@ -273,14 +288,22 @@ static void infer_piece(void *argument, size_t item, size_t worker)
     normalize_piece(s, &p, s->running_mean + p.channels, scale);
 }
 
-void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batch_norm *norm, const mio__real *x,
-                           const mio__real *residual, const mio__real *gamma, const mio__real *beta,
-                           const mio__real *running_mean, const mio__real *running_variance, mio__real *y)
+void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batch_norm *norm, const void *x,
+                           const void *residual, const mio__real *gamma, const mio__real *beta,
+                           const mio__real *running_mean, const mio__real *running_variance, void *y)
 {
     /* The running statistics are written by the training pass alone. */
-    pass s = {.norm = norm, .kernels = MIO__PICK(mio__batch_norm_loops), .c = cut_tensor(norm), .x = x,
-              .residual = residual, .gamma = gamma, .beta = beta, .running_mean = (mio__real *)running_mean,
-              .running_variance = (mio__real *)running_variance, .output = y};
+    pass s = {.norm = norm,
+              .precision = norm->images.precision,
+              .kernels = MIO__PICK_STORED(mio__batch_norm_loops, norm->images.precision),
+              .c = cut_tensor(norm),
+              .x = x,
+              .residual = residual,
+              .gamma = gamma,
+              .beta = beta,
+              .running_mean = (mio__real *)running_mean,
+              .running_variance = (mio__real *)running_variance,
+              .output = y};
     mio__parallel(context, workers, s.c.items, infer_piece, &s);
 }
 
@@ -296,8 +319,9 @@ static void piece_gradient_sums(void *argument, size_t item, size_t worker)
     memset(p.sums, 0, s->c.record * sizeof(double));
     for (size_t run = 0; run < r.count; run++) {
         const size_t at = p.start + run * r.stride;
-        s->kernels->gradient_sums(r.rows, block, s->mean + p.per_view, s->x + at, s->y ? s->y + at : NULL, s->dy + at,
-                                  s->masked ? s->masked + at : NULL, p.sums, p.sums + block);
+        s->kernels->gradient_sums(r.rows, block, s->mean + p.per_view, mio__from(s->x, at, s->precision),
+                                  mio__from(s->y, at, s->precision), mio__from(s->dy, at, s->precision),
+                                  mio__at(s->masked, at, s->precision), p.sums, p.sums + block);
     }
 }
 
@@ -339,8 +363,9 @@ static void backward_piece(void *argument, size_t item, size_t worker)
     for (size_t run = 0; run < r.count; run++) {
         const size_t at = p.start + run * r.stride;
         s->kernels->gradient(r.rows, block, s->mean + p.per_view, scale, s->offset + p.per_view, s->slope + p.per_view,
-                             s->x + at, s->y ? s->y + at : NULL, s->dy + at, s->output + at,
-                             s->dresidual ? s->dresidual + at : NULL, s->dresidual_accumulate);
+                             mio__from(s->x, at, s->precision), mio__from(s->y, at, s->precision),
+                             mio__from(s->dy, at, s->precision), mio__at(s->output, at, s->precision),
+                             mio__at(s->dresidual, at, s->precision), s->dresidual_accumulate);
     }
     clear_filling(s->norm, &p, s->output);
     if (s->masked || (s->dresidual && !s->dresidual_accumulate))
@@ -348,14 +373,26 @@ static void backward_piece(void *argument, size_t item, size_t worker)
 }
 
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
-                              const mio__real *x, const mio__real *y, const mio__real *dy, const mio__real *gamma,
+                              const void *x, const void *y, const void *dy, const mio__real *gamma,
                               const mio__real *mean, const mio__real *rstd, mio__real *dgamma, mio__real *dbeta,
-                              mio__real *dx, mio__real *dresidual, int dresidual_accumulate)
+                              void *dx, void *dresidual, int dresidual_accumulate)
 {
     /* mean and rstd are read here; the forward pass is what writes them. */
-    pass s = {.norm = norm, .kernels = MIO__PICK(mio__batch_norm_loops), .c = cut_tensor(norm), .records = scratch,
-              .x = x, .y = norm->relu ? y : NULL, .dy = dy, .gamma = gamma, .mean = (mio__real *)mean,
-              .rstd = (mio__real *)rstd, .output = dx, .dgamma = dgamma, .dbeta = dbeta, .dresidual = dresidual,
+    pass s = {.norm = norm,
+              .precision = norm->images.precision,
+              .kernels = MIO__PICK_STORED(mio__batch_norm_loops, norm->images.precision),
+              .c = cut_tensor(norm),
+              .records = scratch,
+              .x = x,
+              .y = norm->relu ? y : NULL,
+              .dy = dy,
+              .gamma = gamma,
+              .mean = (mio__real *)mean,
+              .rstd = (mio__real *)rstd,
+              .output = dx,
+              .dgamma = dgamma,
+              .dbeta = dbeta,
+              .dresidual = dresidual,
               .dresidual_accumulate = dresidual_accumulate};
     s.offset = (mio__real *)(s.records + s.c.items * s.c.record);
     s.slope = s.offset + norm->images.views * channel_count(norm);

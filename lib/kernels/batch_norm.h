@@ -6,7 +6,7 @@
 #include "kernels/layout.h"
 #include "kernels/real.h"
 
-/** One batch norm. Per-channel arrays have blocks x block elements (filling included), aligned to 64. */
+/** One batch norm. Tensors are stored in images' precision. Per-channel arrays have blocks x block elements (filling included), aligned to 64. */
 typedef struct mio__batch_norm {
     mio__shape shape;
     mio__images images;
@@ -26,24 +26,24 @@ size_t mio__batch_norm_scratch_size(const mio__batch_norm *norm, size_t workers)
  * Numerics: sums over fixed pieces in a fixed binary tree, accumulated in double per piece or compensated; independent of workers.
  */
 void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
-                             const mio__real *x, const mio__real *residual, const mio__real *gamma,
+                             const void *x, const void *residual, const mio__real *gamma,
                              const mio__real *beta, mio__real *mean, mio__real *rstd, mio__real *running_mean,
-                             mio__real *running_variance, mio__real *y);
+                             mio__real *running_variance, void *y);
 /** Its factor of each channel in evaluation: gamma / sqrt(running_variance + epsilon), rounded once. */
 void mio__batch_norm_scale(const mio__batch_norm *norm, const mio__real *gamma, const mio__real *running_variance,
                            mio__real *scale);
 /** Evaluation: the same with the running statistics, which stay as they are. */
-void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batch_norm *norm, const mio__real *x,
-                           const mio__real *residual, const mio__real *gamma, const mio__real *beta,
-                           const mio__real *running_mean, const mio__real *running_variance, mio__real *y);
+void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batch_norm *norm, const void *x,
+                           const void *residual, const mio__real *gamma, const mio__real *beta,
+                           const mio__real *running_mean, const mio__real *running_variance, void *y);
 /**
  * Backward: with g = dy masked by y > 0 (if relu), dresidual (+)= g (NULL if there is none; dresidual_accumulate),
  * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the batch statistics of each view.
  * Gradients of filling images are written as 0. dx may be dy. y is read only if relu. x is the input of the forward pass.
  */
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
-                              const mio__real *x, const mio__real *y, const mio__real *dy, const mio__real *gamma,
+                              const void *x, const void *y, const void *dy, const mio__real *gamma,
                               const mio__real *mean, const mio__real *rstd, mio__real *dgamma, mio__real *dbeta,
-                              mio__real *dx, mio__real *dresidual, int dresidual_accumulate);
+                              void *dx, void *dresidual, int dresidual_accumulate);
 
 #endif

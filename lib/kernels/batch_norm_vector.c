@@ -21,10 +21,20 @@ STRIP add_to_doubles(size_t vectors, const mio__vector *values, double *sums)
             sums[v * WIDTH + i] += (double)values[v][i];
 }
 
+/* ---- sums ---- */
+
+static void sums(size_t rows, size_t block, const void *values, double *sum)
+{
+    const mio__stored *x = values;
+    for (size_t row = 0; row < rows; row++)
+        for (size_t c = 0; c < block; c++)
+            sum[c] += (double)mio__widen(x[row * block + c]);
+}
+
 /* ---- moments ---- */
 
-STRIP moments_strip(size_t vectors, size_t rows, size_t block, const mio__real *shift, const mio__real *x, double *sum,
-                    double *square)
+STRIP moments_strip(size_t vectors, size_t rows, size_t block, const mio__real *shift, const mio__stored *x,
+                    double *sum, double *square)
 {
     mio__vector shifts[STRIP_LIMIT];
     for (size_t v = 0; v < vectors; v++)
@@ -34,7 +44,7 @@ STRIP moments_strip(size_t vectors, size_t rows, size_t block, const mio__real *
         mio__vector sums[STRIP_LIMIT] = {{0}}, squares[STRIP_LIMIT] = {{0}};
         for (size_t row = start; row < stop; row++)
             for (size_t v = 0; v < vectors; v++) {
-                const mio__vector d = mio__load(x + row * block + v * WIDTH) - shifts[v];
+                const mio__vector d = mio__load_stored(x + row * block + v * WIDTH) - shifts[v];
                 sums[v] += d;
                 squares[v] += d * d;
             }
@@ -43,13 +53,14 @@ STRIP moments_strip(size_t vectors, size_t rows, size_t block, const mio__real *
     }
 }
 
-static void moments(size_t rows, size_t block, const mio__real *shift, const mio__real *x, double *sum, double *square)
+static void moments(size_t rows, size_t block, const mio__real *shift, const void *values, double *sum, double *square)
 {
+    const mio__stored *x = values;
     const size_t vectors = strip_vectors(block);
     if (!vectors) {
         for (size_t row = 0; row < rows; row++)
             for (size_t c = 0; c < block; c++) {
-                const double d = (double)x[row * block + c] - (double)shift[c];
+                const double d = (double)mio__widen(x[row * block + c]) - (double)shift[c];
                 sum[c] += d;
                 square[c] += d * d;
             }
@@ -67,7 +78,8 @@ static void moments(size_t rows, size_t block, const mio__real *shift, const mio
 /* ---- normalize ---- */
 
 STRIP normalize_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
-                      const mio__real *beta, const mio__real *x, const mio__real *residual, int relu, mio__real *y)
+                      const mio__real *beta, const mio__stored *x, const mio__stored *residual, int relu,
+                      mio__stored *y)
 {
     mio__vector means[STRIP_LIMIT], scales[STRIP_LIMIT], betas[STRIP_LIMIT];
     for (size_t v = 0; v < vectors; v++) {
@@ -78,35 +90,38 @@ STRIP normalize_strip(size_t vectors, size_t rows, size_t block, const mio__real
     for (size_t row = 0; row < rows; row++)
         for (size_t v = 0; v < vectors; v++) {
             const size_t at = row * block + v * WIDTH;
-            mio__vector value = (mio__load(x + at) - means[v]) * scales[v] + betas[v];
+            mio__vector value = (mio__load_stored(x + at) - means[v]) * scales[v] + betas[v];
             if (residual)
-                value += mio__load(residual + at);
-            mio__store(y + at, relu ? mio__relu(value) : value);
+                value += mio__load_stored(residual + at);
+            mio__store_stored(y + at, relu ? mio__relu(value) : value);
         }
 }
 
 static void normalize_narrow(size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
-                             const mio__real *beta, const mio__real *x, const mio__real *residual, int relu,
-                             mio__real *y)
+                             const mio__real *beta, const mio__stored *x, const mio__stored *residual, int relu,
+                             mio__stored *y)
 {
     for (size_t row = 0; row < rows; row++)
         for (size_t c = 0; c < block; c++) {
             const size_t at = row * block + c;
-            const mio__real value = (x[at] - mean[c]) * scale[c] + beta[c] + (residual ? residual[at] : 0);
-            y[at] = relu && value <= 0 ? 0 : value;
+            const mio__real more = residual ? mio__widen(residual[at]) : 0;
+            const mio__real value = (mio__widen(x[at]) - mean[c]) * scale[c] + beta[c] + more;
+            y[at] = mio__narrow(relu && value <= 0 ? 0 : value);
         }
 }
 
 static void normalize(size_t rows, size_t block, const mio__real *mean, const mio__real *scale, const mio__real *beta,
-                      const mio__real *x, const mio__real *residual, int relu, mio__real *y)
+                      const void *input, const void *other, int relu, void *output)
 {
+    const mio__stored *x = input, *residual = other;
+    mio__stored *y = output;
     const size_t vectors = strip_vectors(block);
     if (!vectors) {
         normalize_narrow(rows, block, mean, scale, beta, x, residual, relu, y);
         return;
     }
     for (size_t c = 0; c < block; c += vectors * WIDTH) {
-        const mio__real *more = residual ? residual + c : NULL;
+        const mio__stored *more = residual ? residual + c : NULL;
         if (vectors == 4)
             normalize_strip(4, rows, block, mean + c, scale + c, beta + c, x + c, more, relu, y + c);
         else if (vectors == 2)
@@ -118,8 +133,9 @@ static void normalize(size_t rows, size_t block, const mio__real *mean, const mi
 
 /* ---- gradient sums ---- */
 
-STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *x,
-                          const mio__real *y, const mio__real *dy, mio__real *masked, double *sum, double *product)
+STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__stored *x,
+                          const mio__stored *y, const mio__stored *dy, mio__stored *masked, double *sum,
+                          double *product)
 {
     mio__vector means[STRIP_LIMIT];
     for (size_t v = 0; v < vectors; v++)
@@ -130,37 +146,39 @@ STRIP gradient_sums_strip(size_t vectors, size_t rows, size_t block, const mio__
         for (size_t row = start; row < stop; row++)
             for (size_t v = 0; v < vectors; v++) {
                 const size_t at = row * block + v * WIDTH;
-                mio__vector g = mio__load(dy + at);
+                mio__vector g = mio__load_stored(dy + at);
                 if (y)
-                    g = mio__select(mio__load(y + at) > 0, g);
+                    g = mio__select(mio__load_stored(y + at) > 0, g);
                 if (masked)
-                    mio__store(masked + at, g);
+                    mio__store_stored(masked + at, g);
                 sums[v] += g;
-                products[v] += g * (mio__load(x + at) - means[v]);
+                products[v] += g * (mio__load_stored(x + at) - means[v]);
             }
         add_to_doubles(vectors, sums, sum);
         add_to_doubles(vectors, products, product);
     }
 }
 
-static void gradient_sums(size_t rows, size_t block, const mio__real *mean, const mio__real *x, const mio__real *y,
-                          const mio__real *dy, mio__real *masked, double *sum, double *product)
+static void gradient_sums(size_t rows, size_t block, const mio__real *mean, const void *input, const void *result,
+                          const void *given, void *kept, double *sum, double *product)
 {
+    const mio__stored *x = input, *y = result, *dy = given;
+    mio__stored *masked = kept;
     const size_t vectors = strip_vectors(block);
     if (!vectors) {
         for (size_t at = 0; at < rows * block; at++) {
             const size_t c = at % block;
-            const mio__real g = !y || y[at] > 0 ? dy[at] : 0;
+            const mio__real g = !y || mio__widen(y[at]) > 0 ? mio__widen(dy[at]) : 0;
             if (masked)
-                masked[at] = g;
+                masked[at] = mio__narrow(g);
             sum[c] += (double)g;
-            product[c] += (double)g * ((double)x[at] - (double)mean[c]);
+            product[c] += (double)g * ((double)mio__widen(x[at]) - (double)mean[c]);
         }
         return;
     }
     for (size_t c = 0; c < block; c += vectors * WIDTH) {
-        const mio__real *output = y ? y + c : NULL;
-        mio__real *more = masked ? masked + c : NULL;
+        const mio__stored *output = y ? y + c : NULL;
+        mio__stored *more = masked ? masked + c : NULL;
         if (vectors == 4)
             gradient_sums_strip(4, rows, block, mean + c, x + c, output, dy + c, more, sum + c, product + c);
         else if (vectors == 2)
@@ -173,8 +191,8 @@ static void gradient_sums(size_t rows, size_t block, const mio__real *mean, cons
 /* ---- gradient ---- */
 
 STRIP gradient_strip(size_t vectors, size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
-                     const mio__real *offset, const mio__real *slope, const mio__real *x, const mio__real *y,
-                     const mio__real *dy, mio__real *dx, mio__real *dresidual, int accumulate)
+                     const mio__real *offset, const mio__real *slope, const mio__stored *x, const mio__stored *y,
+                     const mio__stored *dy, mio__stored *dx, mio__stored *dresidual, int accumulate)
 {
     mio__vector means[STRIP_LIMIT], scales[STRIP_LIMIT], offsets[STRIP_LIMIT], slopes[STRIP_LIMIT];
     for (size_t v = 0; v < vectors; v++) {
@@ -186,42 +204,44 @@ STRIP gradient_strip(size_t vectors, size_t rows, size_t block, const mio__real 
     for (size_t row = 0; row < rows; row++)
         for (size_t v = 0; v < vectors; v++) {
             const size_t at = row * block + v * WIDTH;
-            mio__vector g = mio__load(dy + at);
+            mio__vector g = mio__load_stored(dy + at);
             if (y)
-                g = mio__select(mio__load(y + at) > 0, g);
-            const mio__vector centred = mio__load(x + at) - means[v];
+                g = mio__select(mio__load_stored(y + at) > 0, g);
+            const mio__vector centred = mio__load_stored(x + at) - means[v];
             if (dresidual)
-                mio__store(dresidual + at, accumulate ? mio__load(dresidual + at) + g : g);
-            mio__store(dx + at, scales[v] * g - offsets[v] - slopes[v] * centred);
+                mio__store_stored(dresidual + at, accumulate ? mio__load_stored(dresidual + at) + g : g);
+            mio__store_stored(dx + at, scales[v] * g - offsets[v] - slopes[v] * centred);
         }
 }
 
 static void gradient_narrow(size_t rows, size_t block, const mio__real *mean, const mio__real *scale,
-                            const mio__real *offset, const mio__real *slope, const mio__real *x, const mio__real *y,
-                            const mio__real *dy, mio__real *dx, mio__real *dresidual, int accumulate)
+                            const mio__real *offset, const mio__real *slope, const mio__stored *x, const mio__stored *y,
+                            const mio__stored *dy, mio__stored *dx, mio__stored *dresidual, int accumulate)
 {
     for (size_t at = 0; at < rows * block; at++) {
         const size_t c = at % block;
-        const mio__real g = !y || y[at] > 0 ? dy[at] : 0;
-        const mio__real centred = x[at] - mean[c];
+        const mio__real g = !y || mio__widen(y[at]) > 0 ? mio__widen(dy[at]) : 0;
+        const mio__real centred = mio__widen(x[at]) - mean[c];
         if (dresidual)
-            dresidual[at] = accumulate ? dresidual[at] + g : g;
-        dx[at] = scale[c] * g - offset[c] - slope[c] * centred;
+            dresidual[at] = mio__narrow(accumulate ? mio__widen(dresidual[at]) + g : g);
+        dx[at] = mio__narrow(scale[c] * g - offset[c] - slope[c] * centred);
     }
 }
 
 static void gradient(size_t rows, size_t block, const mio__real *mean, const mio__real *scale, const mio__real *offset,
-                     const mio__real *slope, const mio__real *x, const mio__real *y, const mio__real *dy, mio__real *dx,
-                     mio__real *dresidual, int accumulate)
+                     const mio__real *slope, const void *input, const void *result, const void *given, void *made,
+                     void *other, int accumulate)
 {
+    const mio__stored *x = input, *y = result, *dy = given;
+    mio__stored *dx = made, *dresidual = other;
     const size_t vectors = strip_vectors(block);
     if (!vectors) {
         gradient_narrow(rows, block, mean, scale, offset, slope, x, y, dy, dx, dresidual, accumulate);
         return;
     }
     for (size_t c = 0; c < block; c += vectors * WIDTH) {
-        const mio__real *output = y ? y + c : NULL;
-        mio__real *more = dresidual ? dresidual + c : NULL;
+        const mio__stored *output = y ? y + c : NULL;
+        mio__stored *more = dresidual ? dresidual + c : NULL;
         if (vectors == 4)
             gradient_strip(4, rows, block, mean + c, scale + c, offset + c, slope + c, x + c, output, dy + c, dx + c,
                            more, accumulate);
@@ -234,4 +254,4 @@ static void gradient(size_t rows, size_t block, const mio__real *mean, const mio
     }
 }
 
-const mio__batch_norm_kernels MIO__VARIANT(mio__batch_norm_loops) = {moments, normalize, gradient_sums, gradient};
+const mio__batch_norm_kernels MIO__VARIANT(mio__batch_norm_loops) = {sums, moments, normalize, gradient_sums, gradient};

@@ -10,9 +10,10 @@ struct mio__conv {
     int training;
     size_t m; /* Winograd's tile, 0: direct */
     const mio__real *weights;
-    mio__real
-        *derived[2];  /* weights as forward and the data gradient read them; direct forward reads them as they are */
-    mio__real *zeros; /* a pixel */
+    /* Weights as forward and the data gradient read them, in the images' precision; in fp32, direct forward reads them
+       as they are. */
+    void *derived[2];
+    void *zeros;           /* a pixel */
     mio__direct direct[2]; /* forward, data gradient */
     int gathers;           /* direct forward goes through copies */
     mio__gather gather;
@@ -79,7 +80,13 @@ static size_t choose(const mio__conv_geometry *geometry, mio__conv_algorithm alg
 static mio_status plan_direct(mio__conv *conv, int passes)
 {
     const mio__conv_geometry *geometry = &conv->geometry;
+    const size_t count = mio__conv_weight_count(&geometry->input, &geometry->output, geometry->kernel);
+    const size_t size = count * mio__number_size(geometry->images.precision);
     conv->gathers = !conv->training && mio__gather_suits(geometry);
+    if (geometry->images.precision == MIO__BF16)
+        conv->derived[0] = mio__alloc(conv->context, size);
+    if (geometry->images.precision == MIO__BF16 && !conv->derived[0])
+        return MIO_ERROR_MEMORY;
     if (conv->gathers) {
         conv->gather = mio__gather_make(geometry);
         return MIO_OK;
@@ -91,8 +98,7 @@ static mio_status plan_direct(mio__conv *conv, int passes)
     }
     if (!conv->training)
         return MIO_OK;
-    const size_t count = mio__conv_weight_count(&geometry->input, &geometry->output, geometry->kernel);
-    conv->derived[1] = mio__alloc(conv->context, count * sizeof(mio__real));
+    conv->derived[1] = mio__alloc(conv->context, size);
     conv->direct_gradient = mio__direct_weights_make(geometry);
     return conv->derived[1] ? MIO_OK : MIO_ERROR_MEMORY;
 }
@@ -112,7 +118,8 @@ static mio_status plan_winograd(mio__conv *conv, int passes)
     for (int backward = 0; backward < passes; backward++) {
         mio__winograd_pass *pass = &conv->winograd[backward];
         *pass = mio__winograd_pass_make(geometry, conv->m, backward, conv->zeros);
-        conv->derived[backward] = mio__alloc(conv->context, mio__winograd_weight_count(pass) * sizeof(mio__real));
+        conv->derived[backward] =
+            mio__alloc(conv->context, mio__winograd_weight_count(pass) * mio__number_size(geometry->images.precision));
         if (!conv->derived[backward])
             return MIO_ERROR_MEMORY;
     }
@@ -179,27 +186,37 @@ void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights
     for (int backward = 0; conv->m && backward < (conv->training ? 2 : 1); backward++)
         mio__winograd_prepare(conv->context, &conv->winograd[backward], backward, workers, weights,
                               conv->derived[backward]);
+#ifdef MIO_HAVE_BF16_VARIANT
+    if (!conv->m && conv->derived[0])
+        mio__direct_pair(conv->context, &conv->geometry, workers, weights, conv->derived[0]);
+#endif
     if (!conv->m && conv->training)
         mio__direct_transpose(conv->context, &conv->geometry, workers, weights, conv->derived[1]);
 }
 
-void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish,
-                     const mio__real *x, mio__real *y)
+/* What direct forward reads. */
+static const void *direct_weights(const mio__conv *conv)
+{
+    return conv->derived[0] ? conv->derived[0] : conv->weights;
+}
+
+void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish, const void *x,
+                     void *y)
 {
     if (conv->m)
         mio__winograd_pass_run(conv->context, &conv->winograd[0], workers, scratch, conv->derived[0], finish, x, y, 0);
     else if (conv->gathers)
-        mio__gather_run(conv->context, &conv->gather, workers, scratch, conv->weights, finish, x, y);
+        mio__gather_run(conv->context, &conv->gather, workers, scratch, direct_weights(conv), finish, x, y);
     else
-        mio__direct_run(conv->context, &conv->direct[0], workers, scratch, conv->weights, finish, x, y, 0);
+        mio__direct_run(conv->context, &conv->direct[0], workers, scratch, direct_weights(conv), finish, x, y, 0);
 }
 
-void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y)
+void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const void *x, void *y)
 {
     mio__conv_infer(conv, workers, scratch, NULL, x, y);
 }
 
-void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const mio__real *dy, mio__real *dx,
+void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const void *dy, void *dx,
                              int accumulate)
 {
     if (conv->m)
@@ -209,8 +226,8 @@ void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratc
         mio__direct_run(conv->context, &conv->direct[1], workers, scratch, conv->derived[1], NULL, dy, dx, accumulate);
 }
 
-void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x,
-                                const mio__real *dy, mio__real *dw)
+void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const void *x, const void *dy,
+                                mio__real *dw)
 {
     if (conv->m)
         mio__winograd_gradient_run(conv->context, &conv->winograd_gradient, workers, scratch, x, dy, dw);

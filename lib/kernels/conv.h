@@ -30,7 +30,8 @@ size_t mio__conv_extent(size_t input, size_t kernel, size_t stride, size_t paddi
 /** Elements of a weight tensor in the layout of layout.h. */
 size_t mio__conv_weight_count(const mio__shape *input, const mio__shape *output, size_t kernel);
 
-/** Plans a convolution. training 0 leaves out what only the gradients need. Errors: MIO_ERROR_MEMORY. */
+/** Plans a convolution in the precision of geometry's images: in bf16, products of bf16 numbers with fp32 sums.
+ * training 0 leaves out what only the gradients need. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__conv_create(mio_context *context, const mio__conv_geometry *geometry, mio__conv_algorithm algorithm,
                             int training, mio__conv **conv);
 /** NULL is accepted. */
@@ -47,22 +48,24 @@ size_t mio__conv_scratch_size(const mio__conv *conv, size_t workers);
  */
 void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights);
 
-/** y = conv(x). All images of all views. Tensors aligned to 64 bytes, disjoint; scratch aligned to 64. */
-void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x, mio__real *y);
+/** y = conv(x). All images of all views. Tensors are stored in the images' precision, weights and their gradients in
+    mio__real; tensors aligned to 64 bytes, disjoint; scratch aligned to 64. */
+void mio__conv_forward(const mio__conv *conv, size_t workers, void *scratch, const void *x, void *y);
 /** The same, and y finished. */
-void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish,
-                     const mio__real *x, mio__real *y);
+void mio__conv_infer(const mio__conv *conv, size_t workers, void *scratch, const mio__finish *finish, const void *x,
+                     void *y);
 /** dx = (accumulate ? dx : 0) + the gradient of conv with respect to x, for the gradient dy of y. */
-void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const mio__real *dy, mio__real *dx,
+void mio__conv_backward_data(const mio__conv *conv, size_t workers, void *scratch, const void *dy, void *dx,
                              int accumulate);
 /**
  * dw = the gradient with respect to the weights (overwritten; filling stays 0). Sums over images in fixed pieces whose
  * partial sums are added in a binary tree: the bits do not depend on workers.
  */
-void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const mio__real *x,
-                                const mio__real *dy, mio__real *dw);
+void mio__conv_backward_weights(const mio__conv *conv, size_t workers, void *scratch, const void *x, const void *dy,
+                                mio__real *dw);
 
-/** The definition in plain loops and double accumulators, for tests: same layouts. Any of the outputs may be NULL. */
+/** The definition in plain loops and double accumulators, for tests: same layouts, all in mio__real. Any of the outputs
+ * may be NULL. */
 void mio__conv_reference(const mio__conv_geometry *geometry, const mio__real *weights, const mio__real *x,
                          const mio__real *dy, mio__real *y, mio__real *dx, mio__real *dw);
 

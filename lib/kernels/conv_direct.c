@@ -7,7 +7,7 @@
 /* An item of parallel work holds about this many multiplications at least: some tens of microseconds. */
 enum { ITEM_WORK = 1 << 21 };
 /* Columns of a GEMM's B that short runs of lanes are joined up to. */
-enum { JOINED = 64 };
+enum { JOINED = 64, BLOCK_LIMIT = 64 };
 
 /* ---- the plan ---- */
 
@@ -66,7 +66,9 @@ static size_t find_gemm(mio__direct *direct, size_t length, size_t step)
             return i;
     mio__gemm *pair = direct->gemms[direct->gemm_count];
     for (int accumulate = 0; accumulate < 2; accumulate++)
-        pair[accumulate] = mio__gemm_make(to, n, from, to, from * step, to, 0, 0, accumulate);
+        pair[accumulate] = direct->precision == MIO__BF16
+                               ? mio__gemm_make_bf16(to, n, from, from * step, 0, accumulate, 1)
+                               : mio__gemm_make(to, n, from, to, from * step, to, 0, 0, accumulate);
     return direct->gemm_count++;
 }
 
@@ -100,6 +102,7 @@ mio_status mio__direct_create(mio_context *context, const mio__conv_geometry *ge
     direct->source = backward ? flat.output : flat.input;
     direct->target = backward ? flat.input : flat.output;
     direct->kernel = flat.kernel;
+    direct->precision = flat.images.precision;
     direct->lanes = flat.images.lanes;
     direct->groups = flat.images.views * flat.images.groups;
     mio_status status =
@@ -139,31 +142,31 @@ static size_t list_length(const mio__direct *direct)
 
 size_t mio__direct_scratch_size(const mio__direct *direct, size_t workers)
 {
-    return workers * 2 * list_length(direct) * sizeof(mio__real *);
+    return workers * 2 * list_length(direct) * sizeof(void *);
 }
 
 typedef struct run {
     const mio__direct *direct;
-    const mio__real **lists;
+    const void **lists;
     const mio__finish *finish;
-    const mio__real *weights, *source;
-    mio__real *target;
+    const void *weights, *source;
+    void *target;
     int accumulate;
 } run;
 
-void mio__finish_rows(const mio__finish *finish, size_t index, size_t block, size_t rows, const mio__real *target,
-                      mio__real *y)
+void mio__finish_rows(const mio__finish *finish, mio__precision precision, size_t index, size_t block, size_t rows,
+                      const void *target, void *y)
 {
-    const size_t channel = index * block;
-    MIO__PICK(mio__batch_norm_loops)
+    const size_t channel = index * block, place = (size_t)((const char *)y - (const char *)target);
+    MIO__PICK_STORED(mio__batch_norm_loops, precision)
         ->normalize(rows, block, finish->mean + channel, finish->scale + channel, finish->beta + channel, y,
-                    finish->residual ? finish->residual + (y - target) : NULL, finish->relu, y);
+                    finish->residual ? (const char *)finish->residual + place : NULL, finish->relu, y);
 }
 
-/* One segment of one row of one written block: weights and source are those of the block and of the group. Returns
-   where it was written. */
-static mio__real *run_segment(const run *job, const mio__segment *segment, size_t row, const mio__real *weights,
-                              const mio__real *source, mio__real *target, const mio__real **lists)
+/* One segment of one row of one written block: weights and source are those of the block and of the group, all by their
+   first elements. Returns where it was written. */
+static void *run_segment(const run *job, const mio__segment *segment, size_t row, size_t weights, size_t source,
+                         size_t target, const void **lists)
 {
     const mio__direct *direct = job->direct;
     const mio__shape *from = &direct->source;
@@ -174,17 +177,19 @@ static mio__real *run_segment(const run *job, const mio__segment *segment, size_
     for (size_t block = 0; block < from->blocks; block++)
         for (size_t r = rows->first[row]; r < rows->first[row + 1]; r++)
             for (size_t c = columns->first[segment->column]; c < columns->first[segment->column + 1]; c++) {
-                lists[count] = weights + (block * taps + rows->tap[r] * direct->kernel + columns->tap[c]) * tile;
-                lists[length + count] =
+                const size_t a = weights + (block * taps + rows->tap[r] * direct->kernel + columns->tap[c]) * tile;
+                const size_t b =
                     source + ((block * from->height + rows->source[r]) * from->width + columns->source[c]) * pixel;
-                count++;
+                lists[count] = mio__from(job->weights, a, direct->precision);
+                lists[length + count++] = mio__from(job->source, b, direct->precision);
             }
-    mio__real *to = target + (row * direct->target.width + segment->column) * direct->lanes * direct->target.block;
+    const size_t place = target + (row * direct->target.width + segment->column) * direct->lanes * direct->target.block;
+    void *to = mio__at(job->target, place, direct->precision);
     const mio__gemm *gemm = &direct->gemms[segment->kernel][job->accumulate];
     if (count)
-        mio__gemm_run(gemm, lists, lists + length, to, count);
+        mio__gemm_run_stored(gemm, lists, lists + length, to, count);
     else if (!job->accumulate)
-        memset(to, 0, gemm->n * gemm->m * sizeof *to);
+        memset(to, 0, gemm->n * gemm->m * mio__number_size(direct->precision));
     return to;
 }
 
@@ -197,23 +202,21 @@ static void run_item(void *argument, size_t item, size_t worker)
     const size_t parts = (direct->segment_count + direct->segments_per_item - 1) / direct->segments_per_item;
     const size_t part = item % parts, row = item / parts % to->height;
     const size_t group = item / parts / to->height % direct->groups, block = item / parts / to->height / direct->groups;
-    const mio__real *weights = job->weights + block * list_length(direct) * from->block * to->block;
-    const mio__real *source =
-        job->source + group * from->blocks * from->height * from->width * direct->lanes * from->block;
-    mio__real *target = job->target + (group * to->blocks + block) * to->height * to->width * direct->lanes * to->block;
+    const size_t weights = block * list_length(direct) * from->block * to->block;
+    const size_t source = group * from->blocks * from->height * from->width * direct->lanes * from->block;
+    const size_t target = (group * to->blocks + block) * to->height * to->width * direct->lanes * to->block;
     const size_t begin = part * direct->segments_per_item, end = begin + direct->segments_per_item;
     for (size_t i = begin; i < end && i < direct->segment_count; i++) {
-        mio__real *written = run_segment(job, &direct->segments[i], row, weights, source, target,
-                                         job->lists + worker * 2 * list_length(direct));
+        void *written = run_segment(job, &direct->segments[i], row, weights, source, target,
+                                    job->lists + worker * 2 * list_length(direct));
         if (job->finish)
-            mio__finish_rows(job->finish, block, to->block, direct->segments[i].length * direct->lanes, job->target,
-                             written);
+            mio__finish_rows(job->finish, direct->precision, block, to->block,
+                             direct->segments[i].length * direct->lanes, job->target, written);
     }
 }
 
 void mio__direct_run(mio_context *context, const mio__direct *direct, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__finish *finish, const mio__real *source, mio__real *target,
-                     int accumulate)
+                     const void *weights, const mio__finish *finish, const void *source, void *target, int accumulate)
 {
     run job = {direct, scratch, finish, weights, source, target, accumulate != 0};
     const size_t parts = (direct->segment_count + direct->segments_per_item - 1) / direct->segments_per_item;
@@ -226,7 +229,7 @@ void mio__direct_run(mio_context *context, const mio__direct *direct, size_t wor
 typedef struct transposition {
     const mio__conv_geometry *geometry;
     const mio__real *weights;
-    mio__real *transposed;
+    void *transposed;
 } transposition;
 
 /* One pair of blocks. */
@@ -237,17 +240,44 @@ static void transpose_item(void *argument, size_t item, size_t worker)
     const size_t from = geometry->input.block, to = geometry->output.block, taps = geometry->kernel * geometry->kernel;
     const size_t in = item % geometry->input.blocks, out = item / geometry->input.blocks;
     const mio__real *source = job->weights + item * taps * from * to;
-    mio__real *target = job->transposed + (in * geometry->output.blocks + out) * taps * from * to;
+    const size_t target = (in * geometry->output.blocks + out) * taps * from * to;
     (void)worker;
-    for (size_t tap = 0; tap < taps; tap++, source += from * to, target += from * to)
+    for (size_t tap = 0; tap < taps; tap++, source += from * to) {
+        mio__real tile[BLOCK_LIMIT * BLOCK_LIMIT];
+        mio__real *to_tile = (mio__real *)job->transposed + target + tap * from * to;
+        mio__real *turned = geometry->images.precision == MIO__BF16 ? tile : to_tile;
         for (size_t k = 0; k < to; k++)
             for (size_t c = 0; c < from; c++)
-                target[k * from + c] = source[c * to + k];
+                turned[k * from + c] = source[c * to + k];
+#ifdef MIO_HAVE_BF16_VARIANT
+        if (geometry->images.precision == MIO__BF16)
+            mio__bf16_loops_bf16.pair_floats(to, from, from, tile,
+                                             (uint16_t *)job->transposed + target + tap * from * to);
+#endif
+    }
 }
 
 void mio__direct_transpose(mio_context *context, const mio__conv_geometry *geometry, size_t workers,
-                           const mio__real *weights, mio__real *transposed)
+                           const mio__real *weights, void *transposed)
 {
     transposition job = {geometry, weights, transposed};
     mio__parallel(context, workers, geometry->input.blocks * geometry->output.blocks, transpose_item, &job);
 }
+
+#ifdef MIO_HAVE_BF16_VARIANT
+static void pair_item(void *argument, size_t item, size_t worker)
+{
+    const transposition *job = argument;
+    const size_t taps = job->geometry->kernel * job->geometry->kernel, columns = job->geometry->output.block;
+    const size_t rows = taps * job->geometry->input.block, place = item * rows * columns;
+    (void)worker;
+    mio__bf16_loops_bf16.pair_floats(rows, columns, columns, job->weights + place, (uint16_t *)job->transposed + place);
+}
+
+void mio__direct_pair(mio_context *context, const mio__conv_geometry *geometry, size_t workers,
+                      const mio__real *weights, void *paired)
+{
+    transposition job = {geometry, weights, paired};
+    mio__parallel(context, workers, geometry->input.blocks * geometry->output.blocks, pair_item, &job);
+}
+#endif

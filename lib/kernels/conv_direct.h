@@ -29,6 +29,7 @@ typedef struct mio__direct {
     size_t segment_count, segments_per_item;
     mio__gemm (*gemms)[2]; /* by segment's kernel and accumulate */
     size_t gemm_count;
+    mio__precision precision; /* of the tensors and of the weights as they are read */
 } mio__direct;
 
 /** Plans forward (backward 0) or the data gradient. The struct must be zeroed. Errors: MIO_ERROR_MEMORY. */
@@ -36,17 +37,21 @@ mio_status mio__direct_create(mio_context *context, const mio__conv_geometry *ge
                               mio__direct *direct);
 void mio__direct_destroy(mio_context *context, mio__direct *direct);
 size_t mio__direct_scratch_size(const mio__direct *direct, size_t workers);
-/** weights: [target block][source block][row][column][source channel][target channel]. finish may be NULL. */
+/** weights: [target block][source block][row][column][source channel][target channel], in bf16 in pairs of source
+    channels. finish may be NULL. */
 void mio__direct_run(mio_context *context, const mio__direct *direct, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__finish *finish, const mio__real *source, mio__real *target,
-                     int accumulate);
+                     const void *weights, const mio__finish *finish, const void *source, void *target, int accumulate);
 /** Finishes `rows` rows of `block` channels at y, of channel block `index`; they lie in the tensor `target`. */
-void mio__finish_rows(const mio__finish *finish, size_t index, size_t block, size_t rows, const mio__real *target,
-                      mio__real *y);
+void mio__finish_rows(const mio__finish *finish, mio__precision precision, size_t index, size_t block, size_t rows,
+                      const void *target, void *y);
 
-/** Weights as the data gradient reads them: [in block][out block][row][column][out channel][in channel]. */
+/** Weights as the data gradient reads them: [in block][out block][row][column][out channel][in channel], in bf16 in
+   pairs of out channels. */
 void mio__direct_transpose(mio_context *context, const mio__conv_geometry *geometry, size_t workers,
-                           const mio__real *weights, mio__real *transposed);
+                           const mio__real *weights, void *transposed);
+/** Weights as forward reads them in bf16. */
+void mio__direct_pair(mio_context *context, const mio__conv_geometry *geometry, size_t workers,
+                      const mio__real *weights, void *paired);
 
 /** The weight gradient: a batch-reduce GEMM over pixels for each pair of blocks and each tap. */
 typedef struct mio__direct_weights {
@@ -60,7 +65,7 @@ typedef struct mio__direct_weights {
 mio__direct_weights mio__direct_weights_make(const mio__conv_geometry *geometry);
 size_t mio__direct_weights_scratch_size(const mio__direct_weights *plan, size_t workers);
 void mio__direct_weights_run(mio_context *context, const mio__direct_weights *plan, size_t workers, void *scratch,
-                             const mio__real *x, const mio__real *dy, mio__real *dw);
+                             const void *x, const void *dy, mio__real *dw);
 
 /**
  * target = the sum of `pieces` (a power of two) arrays of `count` elements that lie one after the other, added in a

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Items of parallel work to aim at, and pixels of a batch-reduce GEMM. */
-enum { ITEMS = 16, PIXELS = 128, SUM_CHUNK = 4096 };
+/* Items of parallel work to aim at, and pixels of a batch-reduce GEMM, fewer where they are copied. */
+enum { ITEMS = 16, PIXELS = 128, COPIED_PIXELS = 32, SUM_CHUNK = 4096 };
 
 mio__direct_weights mio__direct_weights_make(const mio__conv_geometry *geometry)
 {
@@ -13,11 +13,15 @@ mio__direct_weights mio__direct_weights_make(const mio__conv_geometry *geometry)
     plan.pieces = 1;
     while (plan.pieces * input->blocks * output->blocks < ITEMS && plan.pieces * 2 <= rows)
         plan.pieces *= 2;
-    plan.rows_at_once = output->width < PIXELS ? PIXELS / output->width : 1;
-    plan.first = mio__gemm_make(output->block, input->block, geometry->images.lanes, output->block, input->block,
-                                output->block, 0, 1, 0);
-    plan.next = mio__gemm_make(output->block, input->block, geometry->images.lanes, output->block, input->block,
-                               output->block, 0, 1, 1);
+    const int copies = geometry->images.precision == MIO__BF16;
+    const size_t pixels = copies ? COPIED_PIXELS : PIXELS;
+    plan.rows_at_once = output->width < pixels ? pixels / output->width : 1;
+    mio__gemm *const gemms[] = {&plan.first, &plan.next};
+    for (int accumulate = 0; accumulate < 2; accumulate++)
+        *gemms[accumulate] = copies ? mio__gemm_make_bf16(output->block, input->block, geometry->images.lanes,
+                                                          input->block, 1, accumulate, 0)
+                                    : mio__gemm_make(output->block, input->block, geometry->images.lanes, output->block,
+                                                     input->block, output->block, 0, 1, accumulate);
     return plan;
 }
 
@@ -31,47 +35,116 @@ static size_t list_length(const mio__direct_weights *plan)
     return plan->rows_at_once * plan->geometry.output.width;
 }
 
-/* Scratch: each worker's two address lists, then the partial sums. */
-static size_t lists_size(const mio__direct_weights *plan, size_t workers)
+static size_t pixel_size(const mio__direct_weights *plan, const mio__shape *shape)
 {
-    return (workers * 2 * list_length(plan) * sizeof(mio__real *) + 63) / 64 * 64;
+    return plan->geometry.images.lanes * shape->block;
+}
+
+/* Scratch: each worker's two address lists and, in bf16, the pixels of x and dy with the numbers of two lanes side by
+   side, which the products take in pairs; then the partial sums. */
+static size_t own_size(const mio__direct_weights *plan)
+{
+    const size_t lists = (2 * list_length(plan) * sizeof(void *) + 63) / 64 * 64;
+    if (plan->geometry.images.precision != MIO__BF16)
+        return lists;
+    const size_t pixels = pixel_size(plan, &plan->geometry.input) + pixel_size(plan, &plan->geometry.output);
+    return lists + (list_length(plan) * pixels * sizeof(uint16_t) + 63) / 64 * 64;
 }
 
 size_t mio__direct_weights_scratch_size(const mio__direct_weights *plan, size_t workers)
 {
     const size_t partial = plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0;
-    return lists_size(plan, workers) + partial * sizeof(mio__real);
+    return workers * own_size(plan) + partial * sizeof(mio__real);
 }
 
 typedef struct run {
     const mio__direct_weights *plan;
-    const mio__real **lists;
-    const mio__real *x, *dy;
+    char *own; /* of all workers */
+    const void *x, *dy;
     mio__real *sums; /* one weight tensor per piece */
 } run;
 
+/* One worker's part of the scratch. */
+typedef struct lists {
+    const void **a, **b;
+    uint16_t *dy, *x; /* copies */
+} lists;
+
+static lists own_lists(const run *job, size_t worker)
+{
+    const size_t length = list_length(job->plan), size = (2 * length * sizeof(void *) + 63) / 64 * 64;
+    char *own = job->own + worker * own_size(job->plan);
+    lists l = {.a = (const void **)(void *)own, .dy = (uint16_t *)(void *)(own + size)};
+    l.b = l.a + length;
+    l.x = l.dy + length * pixel_size(job->plan, &job->plan->geometry.output);
+    return l;
+}
+
+static const void *dy_row(const run *job, size_t out, size_t unit)
+{
+    const mio__conv_geometry *geometry = &job->plan->geometry;
+    const mio__shape *output = &geometry->output;
+    const size_t group = unit / output->height, row = unit % output->height;
+    return mio__from(job->dy,
+                     ((group * output->blocks + out) * output->height + row) * output->width *
+                         pixel_size(job->plan, output),
+                     geometry->images.precision);
+}
+
+/* Copies the pixels of dy in rows [begin, end) of the batch. */
+static void copy_rows(const run *job, size_t out, size_t begin, size_t end, const lists *l)
+{
+#ifdef MIO_HAVE_BF16_VARIANT
+    const mio__shape *output = &job->plan->geometry.output;
+    const size_t rows = job->plan->geometry.images.lanes * output->width;
+    for (size_t unit = begin; unit < end; unit++)
+        mio__bf16_loops_bf16.pair(rows, output->block, dy_row(job, out, unit),
+                                  l->dy + (unit - begin) * rows * output->block);
+#else
+    (void)job, (void)out, (void)begin, (void)end, (void)l;
+#endif
+}
+
+/* x's pixel, or a copy of it with the given number. */
+static const void *take_pixel(const run *job, const void *pixel, size_t number, const lists *l)
+{
+#ifdef MIO_HAVE_BF16_VARIANT
+    const mio__conv_geometry *geometry = &job->plan->geometry;
+    if (geometry->images.precision == MIO__BF16) {
+        uint16_t *copy = l->x + number * pixel_size(job->plan, &geometry->input);
+        mio__bf16_loops_bf16.pair(geometry->images.lanes, geometry->input.block, pixel, copy);
+        return copy;
+    }
+#else
+    (void)job, (void)number, (void)l;
+#endif
+    return pixel;
+}
+
 /* The pixels of rows [begin, end) of the batch that a tap joins: their addresses in dy's block out and x's block in. */
 static size_t list_pixels(const run *job, size_t out, size_t in, size_t tap_row, size_t tap_column, size_t begin,
-                          size_t end, const mio__real **a, const mio__real **b)
+                          size_t end, const lists *l)
 {
     const mio__conv_geometry *geometry = &job->plan->geometry;
     const mio__shape *input = &geometry->input, *output = &geometry->output;
-    const size_t lanes = geometry->images.lanes, x_pixel = lanes * input->block, y_pixel = lanes * output->block;
+    const mio__precision precision = geometry->images.precision;
+    const size_t x_pixel = pixel_size(job->plan, input), y_pixel = pixel_size(job->plan, output);
     size_t count = 0;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t group = unit / output->height, row = unit % output->height;
         const size_t from = row * geometry->stride + tap_row - geometry->padding; /* below zero wraps round */
         if (from >= input->height)
             continue;
-        const mio__real *x = job->x + ((group * input->blocks + in) * input->height + from) * input->width * x_pixel;
-        const mio__real *dy =
-            job->dy + ((group * output->blocks + out) * output->height + row) * output->width * y_pixel;
+        const size_t x = ((group * input->blocks + in) * input->height + from) * input->width * x_pixel;
+        const void *dy =
+            precision == MIO__BF16 ? l->dy + (unit - begin) * output->width * y_pixel : dy_row(job, out, unit);
         for (size_t column = 0; column < output->width; column++) {
             const size_t source = column * geometry->stride + tap_column - geometry->padding;
             if (source >= input->width)
                 continue;
-            a[count] = dy + column * y_pixel;
-            b[count++] = x + source * x_pixel;
+            l->a[count] = mio__from(dy, column * y_pixel, precision);
+            l->b[count] = take_pixel(job, mio__from(job->x, x + source * x_pixel, precision), count, l);
+            count++;
         }
     }
     return count;
@@ -87,16 +160,18 @@ static void run_item(void *argument, size_t item, size_t worker)
     const size_t pair = item % pairs, piece = item / pairs, rows = plan->groups * geometry->output.height;
     const size_t tile = geometry->input.block * geometry->output.block, end = (piece + 1) * rows / plan->pieces;
     mio__real *sums = job->sums + piece * weight_count(plan) + pair * kernel * kernel * tile;
-    const mio__real **a = job->lists + worker * 2 * list_length(plan), **b = a + list_length(plan);
+    const lists l = own_lists(job, worker);
     size_t stop;
     for (size_t begin = piece * rows / plan->pieces; begin < end; begin = stop) {
         const int fresh = begin == piece * rows / plan->pieces;
         stop = begin + plan->rows_at_once < end ? begin + plan->rows_at_once : end;
+        if (geometry->images.precision == MIO__BF16)
+            copy_rows(job, pair / geometry->input.blocks, begin, stop, &l);
         for (size_t tap = 0; tap < kernel * kernel; tap++) {
             const size_t count = list_pixels(job, pair / geometry->input.blocks, pair % geometry->input.blocks,
-                                             tap / kernel, tap % kernel, begin, stop, a, b);
+                                             tap / kernel, tap % kernel, begin, stop, &l);
             if (count)
-                mio__gemm_run(fresh ? &plan->first : &plan->next, a, b, sums + tap * tile, count);
+                mio__gemm_run_stored(fresh ? &plan->first : &plan->next, l.a, l.b, sums + tap * tile, count);
             else if (fresh)
                 memset(sums + tap * tile, 0, tile * sizeof *sums);
         }
@@ -104,9 +179,9 @@ static void run_item(void *argument, size_t item, size_t worker)
 }
 
 void mio__direct_weights_run(mio_context *context, const mio__direct_weights *plan, size_t workers, void *scratch,
-                             const mio__real *x, const mio__real *dy, mio__real *dw)
+                             const void *x, const void *dy, mio__real *dw)
 {
-    mio__real *partial = (mio__real *)(void *)((char *)scratch + lists_size(plan, workers));
+    mio__real *partial = (mio__real *)(void *)((char *)scratch + workers * own_size(plan));
     run job = {plan, scratch, x, dy, plan->pieces > 1 ? partial : dw};
     mio__parallel(context, workers, plan->pieces * plan->geometry.input.blocks * plan->geometry.output.blocks, run_item,
                   &job);

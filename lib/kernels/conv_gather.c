@@ -54,14 +54,20 @@ static size_t all_columns(const mio__gather *gather)
     return output->height * output->width * gather->geometry.images.lanes;
 }
 
+static mio__gemm columns_gemm(const mio__conv_geometry *geometry, size_t columns)
+{
+    const size_t from = geometry->input.block, to = geometry->output.block;
+    return geometry->images.precision == MIO__BF16 ? mio__gemm_make_bf16(to, columns, from, from, 0, 0, 1)
+                                                   : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+}
+
 mio__gather mio__gather_make(const mio__conv_geometry *geometry)
 {
     mio__gather gather = {.geometry = *geometry, .rows = rows_before(geometry, class_count(geometry))};
-    const size_t all = all_columns(&gather), from = geometry->input.block, to = geometry->output.block;
+    const size_t all = all_columns(&gather);
     gather.columns = smaller(all, COLUMNS);
-    gather.whole = mio__gemm_make(to, gather.columns, from, to, from, to, 0, 0, 0);
-    gather.rest =
-        all % gather.columns ? mio__gemm_make(to, all % gather.columns, from, to, from, to, 0, 0, 0) : gather.whole;
+    gather.whole = columns_gemm(geometry, gather.columns);
+    gather.rest = all % gather.columns ? columns_gemm(geometry, all % gather.columns) : gather.whole;
     return gather;
 }
 
@@ -73,39 +79,39 @@ static size_t list_length(const mio__gather *gather)
 
 static size_t lists_size(const mio__gather *gather, size_t workers)
 {
-    return (workers * 2 * list_length(gather) * sizeof(mio__real *) + 63) / 64 * 64;
+    return (workers * 2 * list_length(gather) * sizeof(void *) + 63) / 64 * 64;
 }
 
 size_t mio__gather_scratch_size(const mio__gather *gather, size_t workers)
 {
     const mio__conv_geometry *geometry = &gather->geometry;
-    return lists_size(gather, workers) +
-           geometry->input.blocks * geometry->kernel * gather->rows * row_size(geometry) * sizeof(mio__real);
+    return lists_size(gather, workers) + geometry->input.blocks * geometry->kernel * gather->rows * row_size(geometry) *
+                                             mio__number_size(geometry->images.precision);
 }
 
 /* ---- the pass ---- */
 
 typedef struct run {
     const mio__gather *gather;
-    const mio__real **lists;
-    mio__real *copies;
-    const mio__real *weights, *x; /* x, y: of the group at hand */
+    const void **lists;
+    void *copies;
+    const void *weights, *x; /* x, y: of the group at hand */
     const mio__finish *finish;
-    mio__real *y;
-    const mio__real *tensor; /* y of the first group */
+    void *y;
+    const void *tensor; /* y of the first group */
 } run;
 
 /* One row of one copy: pixels from column `tap` - padding on, `stride` apart. row: of the input; beyond it, all zeros.
  */
-static void copy_row(const mio__conv_geometry *geometry, const mio__real *row, size_t tap, mio__real *to)
+static void copy_row(const mio__conv_geometry *geometry, const char *row, size_t tap, char *to)
 {
-    const size_t pixel = geometry->images.lanes * geometry->input.block;
+    const size_t pixel = geometry->images.lanes * geometry->input.block * mio__number_size(geometry->images.precision);
     for (size_t column = 0; column < geometry->output.width; column++) {
         const size_t from = column * geometry->stride + tap - geometry->padding; /* below zero wraps round */
         if (row && from < geometry->input.width)
-            memcpy(to + column * pixel, row + from * pixel, pixel * sizeof *to);
+            memcpy(to + column * pixel, row + from * pixel, pixel);
         else
-            memset(to + column * pixel, 0, pixel * sizeof *to);
+            memset(to + column * pixel, 0, pixel);
     }
 }
 
@@ -122,27 +128,31 @@ static void copy_item(void *argument, size_t item, size_t worker)
     while (place >= rows_before(geometry, class + 1))
         class ++;
     const size_t row = (place - rows_before(geometry, class)) * geometry->stride + class - geometry->padding;
-    const mio__real *from = row < input->height ? job->x + (block * input->height + row) * input->width * pixel : NULL;
+    const mio__precision precision = geometry->images.precision;
+    const void *from =
+        row < input->height ? mio__from(job->x, (block * input->height + row) * input->width * pixel, precision) : NULL;
     (void)worker;
     for (size_t tap = 0; tap < geometry->kernel; tap++)
         copy_row(geometry, from, tap,
-                 job->copies + ((block * geometry->kernel + tap) * gather->rows + place) * row_size(geometry));
+                 mio__at(job->copies, ((block * geometry->kernel + tap) * gather->rows + place) * row_size(geometry),
+                         precision));
 }
 
 /* What each tap of each input block contributes to the columns of C from `first` on. */
-static void fill_lists(const run *job, size_t block, size_t first, const mio__real **a, const mio__real **b)
+static void fill_lists(const run *job, size_t block, size_t first, const void **a, const void **b)
 {
     const mio__gather *gather = job->gather;
     const mio__conv_geometry *geometry = &gather->geometry;
     const size_t kernel = geometry->kernel, tile = geometry->input.block * geometry->output.block;
-    const mio__real *weights = job->weights + block * list_length(gather) * tile;
+    const size_t weights = block * list_length(gather) * tile;
+    const mio__precision precision = geometry->images.precision;
     for (size_t in = 0; in < geometry->input.blocks; in++)
         for (size_t r = 0; r < kernel; r++) {
             const size_t row = rows_before(geometry, r % geometry->stride) + r / geometry->stride;
             for (size_t c = 0; c < kernel; c++) {
-                *a++ = weights + ((in * kernel + r) * kernel + c) * tile;
-                *b++ = job->copies + ((in * kernel + c) * gather->rows + row) * row_size(geometry) +
-                       first * geometry->input.block;
+                const size_t copy = ((in * kernel + c) * gather->rows + row) * row_size(geometry);
+                *a++ = mio__from(job->weights, weights + ((in * kernel + r) * kernel + c) * tile, precision);
+                *b++ = mio__from(job->copies, copy + first * geometry->input.block, precision);
             }
         }
 }
@@ -155,26 +165,26 @@ static void multiply_item(void *argument, size_t item, size_t worker)
     const mio__shape *output = &gather->geometry.output;
     const size_t all = all_columns(gather), parts = (all + gather->columns - 1) / gather->columns;
     const size_t block = item / parts, first = item % parts * gather->columns, length = list_length(gather);
-    const mio__real **lists = job->lists + worker * 2 * length;
+    const void **lists = job->lists + worker * 2 * length;
+    const mio__precision precision = gather->geometry.images.precision;
     const mio__gemm *gemm = first + gather->columns <= all ? &gather->whole : &gather->rest;
-    mio__real *to = job->y + (block * all + first) * output->block;
+    void *to = mio__at(job->y, (block * all + first) * output->block, precision);
     fill_lists(job, block, first, lists, lists + length);
-    mio__gemm_run(gemm, lists, lists + length, to, length);
+    mio__gemm_run_stored(gemm, lists, lists + length, to, length);
     if (job->finish)
-        mio__finish_rows(job->finish, block, output->block, gemm->n, job->tensor, to);
+        mio__finish_rows(job->finish, precision, block, output->block, gemm->n, job->tensor, to);
 }
 
 void mio__gather_run(mio_context *context, const mio__gather *gather, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__finish *finish, const mio__real *x, mio__real *y)
+                     const void *weights, const mio__finish *finish, const void *x, void *y)
 {
     const mio__conv_geometry *geometry = &gather->geometry;
     const size_t all = all_columns(gather), parts = (all + gather->columns - 1) / gather->columns;
-    mio__real *copies = (mio__real *)(void *)((char *)scratch + lists_size(gather, workers));
-    run job = {gather, scratch, copies, weights, x, finish, y, y};
+    run job = {gather, scratch, (char *)scratch + lists_size(gather, workers), weights, x, finish, y, y};
     for (size_t group = 0; group < geometry->images.views * geometry->images.groups; group++) {
         mio__parallel(context, workers, geometry->input.blocks * gather->rows, copy_item, &job);
         mio__parallel(context, workers, geometry->output.blocks * parts, multiply_item, &job);
-        job.x += mio__group_size(&geometry->input, &geometry->images);
-        job.y += mio__group_size(&geometry->output, &geometry->images);
+        job.x = mio__from(job.x, mio__group_size(&geometry->input, &geometry->images), geometry->images.precision);
+        job.y = mio__at(job.y, mio__group_size(&geometry->output, &geometry->images), geometry->images.precision);
     }
 }

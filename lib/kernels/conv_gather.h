@@ -19,8 +19,8 @@ typedef struct mio__gather {
 int mio__gather_suits(const mio__conv_geometry *geometry);
 mio__gather mio__gather_make(const mio__conv_geometry *geometry);
 size_t mio__gather_scratch_size(const mio__gather *gather, size_t workers);
-/** weights: [output block][input block][row][column][input channel][output channel]. finish may be NULL. */
+/** weights: as mio__direct_run reads them. finish may be NULL. */
 void mio__gather_run(mio_context *context, const mio__gather *gather, size_t workers, void *scratch,
-                     const mio__real *weights, const mio__finish *finish, const mio__real *x, mio__real *y);
+                     const void *weights, const mio__finish *finish, const void *x, void *y);
 
 #endif

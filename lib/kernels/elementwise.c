@@ -10,9 +10,12 @@ enum { PIECE = 32768, BLOCK_LIMIT = 64 };
 /* What the items of a pass share. */
 typedef struct pass {
     size_t count;
+    mio__precision precision;
     const mio__elementwise_kernels *kernels;
-    const mio__real *a, *b;
-    mio__real *y;
+    const void *a, *b;
+    void *y;
+    const mio__real *bias;
+    mio__real *dbias;
     int accumulate;
     const mio__shape *shape;
     const mio__images *images;
@@ -20,6 +23,20 @@ typedef struct pass {
     const float *rows_in;
     float *rows_out;
 } pass;
+
+static pass start_pass(mio__precision precision)
+{
+    return (pass){.precision = precision, .kernels = MIO__PICK_STORED(mio__elementwise_loops, precision)};
+}
+
+/* A pass over a tensor. */
+static pass start_blocked(const mio__shape *shape, const mio__images *images)
+{
+    pass s = start_pass(images->precision);
+    s.shape = shape;
+    s.images = images;
+    return s;
+}
 
 static size_t piece_size(const pass *s, size_t item)
 {
@@ -37,12 +54,14 @@ static void relu_forward(void *argument, size_t item, size_t worker)
     (void)worker;
     const pass *s = argument;
     const size_t start = item * PIECE;
-    s->kernels->relu(piece_size(s, item), s->a + start, s->y + start);
+    s->kernels->relu(piece_size(s, item), mio__from(s->a, start, s->precision), mio__at(s->y, start, s->precision));
 }
 
-void mio__relu_forward(mio_context *context, size_t workers, size_t count, const mio__real *x, mio__real *y)
+void mio__relu_forward(mio_context *context, size_t workers, mio__precision precision, size_t count, const void *x,
+                       void *y)
 {
-    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = x, .y = y};
+    pass s = start_pass(precision);
+    s.count = count, s.a = x, s.y = y;
     mio__parallel(context, workers, piece_count(count), relu_forward, &s);
 }
 
@@ -51,18 +70,15 @@ static void relu_backward(void *argument, size_t item, size_t worker)
     (void)worker;
     const pass *s = argument;
     const size_t start = item * PIECE;
-    s->kernels->relu_gradient(piece_size(s, item), s->a + start, s->b + start, s->accumulate, s->y + start);
+    s->kernels->relu_gradient(piece_size(s, item), mio__from(s->a, start, s->precision),
+                              mio__from(s->b, start, s->precision), s->accumulate, mio__at(s->y, start, s->precision));
 }
 
-void mio__relu_backward(mio_context *context, size_t workers, size_t count, const mio__real *y, const mio__real *dy,
-                        mio__real *dx, int accumulate)
+void mio__relu_backward(mio_context *context, size_t workers, mio__precision precision, size_t count, const void *y,
+                        const void *dy, void *dx, int accumulate)
 {
-    pass s = {.count = count,
-              .kernels = MIO__PICK(mio__elementwise_loops),
-              .a = y,
-              .b = dy,
-              .y = dx,
-              .accumulate = accumulate};
+    pass s = start_pass(precision);
+    s.count = count, s.a = y, s.b = dy, s.y = dx, s.accumulate = accumulate;
     mio__parallel(context, workers, piece_count(count), relu_backward, &s);
 }
 
@@ -71,12 +87,15 @@ static void add(void *argument, size_t item, size_t worker)
     (void)worker;
     const pass *s = argument;
     const size_t start = item * PIECE;
-    s->kernels->add(piece_size(s, item), s->a + start, s->b + start, s->y + start);
+    s->kernels->add(piece_size(s, item), mio__from(s->a, start, s->precision), mio__from(s->b, start, s->precision),
+                    mio__at(s->y, start, s->precision));
 }
 
-void mio__add(mio_context *context, size_t workers, size_t count, const mio__real *a, const mio__real *b, mio__real *y)
+void mio__add(mio_context *context, size_t workers, mio__precision precision, size_t count, const void *a,
+              const void *b, void *y)
 {
-    pass s = {.count = count, .kernels = MIO__PICK(mio__elementwise_loops), .a = a, .b = b, .y = y};
+    pass s = start_pass(precision);
+    s.count = count, s.a = a, s.b = b, s.y = y;
     mio__parallel(context, workers, piece_count(count), add, &s);
 }
 
@@ -99,19 +118,17 @@ static void add_bias(void *argument, size_t slab, size_t worker)
     const pass *s = argument;
     const size_t width = s->shape->block, block = slab % s->shape->blocks, group = slab / s->shape->blocks;
     const size_t real = mio__group_count(s->images, group % s->images->groups);
-    const mio__real *bias = s->a + block * width;
     for (size_t pixel = 0; pixel < pixel_count(s); pixel++)
-        for (size_t image = 0; image < real; image++) {
-            mio__real *y = s->y + slab_start(s, group, block) + (pixel * s->images->lanes + image) * width;
-            for (size_t c = 0; c < width; c++)
-                y[c] += bias[c];
-        }
+        s->kernels->add_bias(
+            real, width, s->bias + block * width,
+            mio__at(s->y, slab_start(s, group, block) + pixel * s->images->lanes * width, s->precision));
 }
 
 void mio__add_bias(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
-                   const mio__real *bias, mio__real *y)
+                   const mio__real *bias, void *y)
 {
-    pass s = {.a = bias, .y = y, .shape = shape, .images = images};
+    pass s = start_blocked(shape, images);
+    s.bias = bias, s.y = y;
     mio__parallel(context, workers, images->views * images->groups * shape->blocks, add_bias, &s);
 }
 
@@ -123,20 +140,20 @@ static void sum_bias(void *argument, size_t block, size_t worker)
     double sums[BLOCK_LIMIT] = {0};
     for (size_t group = 0; group < s->images->views * s->images->groups; group++) {
         const size_t real = mio__group_count(s->images, group % s->images->groups);
-        const mio__real *dy = s->a + slab_start(s, group, block);
-        for (size_t pixel = 0; pixel < pixel_count(s); pixel++, dy += s->images->lanes * width)
-            for (size_t image = 0; image < real; image++)
-                for (size_t c = 0; c < width; c++)
-                    sums[c] += (double)dy[image * width + c];
+        for (size_t pixel = 0; pixel < pixel_count(s); pixel++)
+            s->kernels->sum_rows(
+                real, width,
+                mio__from(s->a, slab_start(s, group, block) + pixel * s->images->lanes * width, s->precision), sums);
     }
     for (size_t c = 0; c < width; c++)
-        s->y[block * width + c] = (mio__real)sums[c];
+        s->dbias[block * width + c] = (mio__real)sums[c];
 }
 
 void mio__sum_bias(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
-                   const mio__real *dy, mio__real *dbias)
+                   const void *dy, mio__real *dbias)
 {
-    pass s = {.a = dy, .y = dbias, .shape = shape, .images = images};
+    pass s = start_blocked(shape, images);
+    s.a = dy, s.dbias = dbias;
     mio__parallel(context, workers, shape->blocks, sum_bias, &s);
 }
 
@@ -177,16 +194,6 @@ static size_t block_channels(const mio__shape *shape, size_t block)
     return left < shape->block ? left : shape->block;
 }
 
-/* One image's pixels from and to; channels and width are constants where it matters. */
-static inline __attribute__((always_inline)) void pack_image(size_t pixels, size_t channels, size_t width,
-                                                             size_t from_stride, size_t to_stride, const float *from,
-                                                             mio__real *to)
-{
-    for (size_t pixel = 0; pixel < pixels; pixel++)
-        for (size_t c = 0; c < width; c++)
-            to[pixel * to_stride + c] = c < channels ? from[pixel * from_stride + c] : 0;
-}
-
 static void pack(void *argument, size_t item, size_t worker)
 {
     (void)worker;
@@ -194,25 +201,22 @@ static void pack(void *argument, size_t item, size_t worker)
     const place p = find_place(s, item);
     const size_t width = s->shape->block, lanes = s->images->lanes;
     for (size_t block = 0; block < s->shape->blocks; block++) {
-        mio__real *x = s->y + slab_start(s, p.group, block);
-        const size_t channels = block_channels(s->shape, block);
-        for (size_t lane = 0; lane < p.real; lane++) {
-            const float *from = s->rows_in + row_start(s, p.group, lane) + p.first * s->shape->channels + block * width;
-            mio__real *to = x + (p.first * lanes + lane) * width;
-            if (channels == 3 && width == 4)
-                pack_image(p.last - p.first, 3, 4, 3, lanes * 4, from, to);
-            else
-                pack_image(p.last - p.first, channels, width, s->shape->channels, lanes * width, from, to);
-        }
+        const size_t start = slab_start(s, p.group, block), channels = block_channels(s->shape, block);
+        for (size_t lane = 0; lane < p.real; lane++)
+            s->kernels->pack(p.last - p.first, channels, width, s->shape->channels, lanes * width,
+                             s->rows_in + row_start(s, p.group, lane) + p.first * s->shape->channels + block * width,
+                             mio__at(s->y, start + (p.first * lanes + lane) * width, s->precision));
         for (size_t pixel = p.first; pixel < p.last && p.real < lanes; pixel++)
-            memset(x + (pixel * lanes + p.real) * width, 0, (lanes - p.real) * width * sizeof *x);
+            memset(mio__at(s->y, start + (pixel * lanes + p.real) * width, s->precision), 0,
+                   (lanes - p.real) * width * mio__number_size(s->precision));
     }
 }
 
 void mio__pack(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
-               const float *rows, mio__real *x)
+               const float *rows, void *x)
 {
-    pass s = {.y = x, .shape = shape, .images = images, .rows_in = rows};
+    pass s = start_blocked(shape, images);
+    s.y = x, s.rows_in = rows;
     cut_pixels(&s);
     mio__parallel(context, workers, images->views * images->groups * s.chunks, pack, &s);
 }
@@ -224,21 +228,20 @@ static void unpack(void *argument, size_t item, size_t worker)
     const place p = find_place(s, item);
     const size_t width = s->shape->block, lanes = s->images->lanes;
     for (size_t block = 0; block < s->shape->blocks; block++) {
-        const mio__real *x = s->a + slab_start(s, p.group, block);
-        const size_t channels = block_channels(s->shape, block);
+        const size_t start = slab_start(s, p.group, block), channels = block_channels(s->shape, block);
         for (size_t lane = 0; lane < p.real; lane++)
-            for (size_t pixel = p.first; pixel < p.last; pixel++) {
-                float *to = s->rows_out + row_start(s, p.group, lane) + pixel * s->shape->channels + block * width;
-                for (size_t c = 0; c < channels; c++)
-                    to[c] = (float)x[(pixel * lanes + lane) * width + c];
-            }
+            s->kernels->unpack(p.last - p.first, channels, lanes * width, s->shape->channels,
+                               mio__from(s->a, start + (p.first * lanes + lane) * width, s->precision),
+                               s->rows_out + row_start(s, p.group, lane) + p.first * s->shape->channels +
+                                   block * width);
     }
 }
 
 void mio__unpack(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
-                 const mio__real *x, float *rows)
+                 const void *x, float *rows)
 {
-    pass s = {.a = x, .shape = shape, .images = images, .rows_out = rows};
+    pass s = start_blocked(shape, images);
+    s.a = x, s.rows_out = rows;
     cut_pixels(&s);
     mio__parallel(context, workers, images->views * images->groups * s.chunks, unpack, &s);
 }

@@ -9,7 +9,7 @@
 /** y = relu?((y - mean) scale + beta + residual). Arrays by channel have blocks x block elements. */
 typedef struct mio__finish {
     const mio__real *mean, *scale, *beta;
-    const mio__real *residual; /* a tensor like the output, which it does not overlap; NULL for none */
+    const void *residual; /* a tensor like the output, which it does not overlap; NULL for none */
     int relu;
 } mio__finish;
 

@@ -31,10 +31,27 @@ static kernel resolve(const mio__gemm *gemm, int accumulate)
 mio__gemm mio__gemm_make(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc, int transpose_a,
                          int transpose_b, int accumulate)
 {
-    mio__gemm gemm = {m, n, k, lda, ldb, ldc, transpose_a, transpose_b, accumulate, NULL, NULL};
+    mio__gemm gemm = {.m = m,
+                      .n = n,
+                      .k = k,
+                      .lda = lda,
+                      .ldb = ldb,
+                      .ldc = ldc,
+                      .transpose_a = transpose_a,
+                      .transpose_b = transpose_b,
+                      .accumulate = accumulate};
     gemm.more = resolve(&gemm, 1);
     gemm.jit = !accumulate && gemm.more ? resolve(&gemm, 0) : gemm.more;
     return gemm;
+}
+
+mio__gemm mio__gemm_make_bf16(size_t m, size_t n, size_t k, size_t ldb, int paired_b, int accumulate, int stored)
+{
+    return (mio__gemm){.m = m,
+                       .n = n,
+                       .k = k,
+                       .precision = MIO__BF16,
+                       .product = {m, n, k, paired_b ? 2 : ldb, paired_b ? 2 * n : 2, m, accumulate, stored}};
 }
 
 #ifndef MIO_DOUBLE
@@ -61,6 +78,17 @@ void mio__gemm_run(const mio__gemm *gemm, const mio__real *const *a, const mio__
     }
 #endif
     mio__gemm_run_reference(gemm, a, b, c, count);
+}
+
+void mio__gemm_run_stored(const mio__gemm *gemm, const void *const *a, const void *const *b, void *c, size_t count)
+{
+#ifdef MIO_HAVE_BF16_VARIANT
+    if (gemm->precision == MIO__BF16) {
+        mio__bf16_loops_bf16.multiply(&gemm->product, a, b, c, count);
+        return;
+    }
+#endif
+    mio__gemm_run(gemm, (const mio__real *const *)a, (const mio__real *const *)b, c, count);
 }
 
 /* A whole TILE_M x TILE_N tile of C at row i, column j; A not transposed. */

@@ -1,8 +1,10 @@
-/* Batch-reduce GEMM: the one heavy primitive. libxsmm generates it for the shape; plain C does the same where it cannot. */
+/* Batch-reduce GEMM: the one heavy primitive. libxsmm generates it for the shape; plain C does the same where it
+ * cannot. */
 #ifndef MIO_KERNELS_GEMM_H
 #define MIO_KERNELS_GEMM_H
 
-#include "kernels/real.h"
+#include "kernels/bf16_vector.h"
+#include "kernels/layout.h"
 
 #include <stddef.h>
 
@@ -14,15 +16,25 @@
 typedef struct mio__gemm {
     size_t m, n, k, lda, ldb, ldc;
     int transpose_a, transpose_b;
-    int accumulate; /* 0: C is written without being read */
-    void (*jit)(void);  /* libxsmm's kernel, or NULL for plain C */
-    void (*more)(void); /* the same, accumulating: for the rest of a long list */
+    int accumulate;            /* 0: C is written without being read */
+    void (*jit)(void);         /* libxsmm's kernel, or NULL for plain C */
+    void (*more)(void);        /* the same, accumulating: for the rest of a long list */
+    mio__precision precision;  /* of A and B */
+    mio__bf16_product product; /* in bf16, instead of all the above but m, n and k */
 } mio__gemm;
 
-/** Resolves the kernel. Never fails: without a JIT kernel the plain C path stands in. Not to be called inside a step. */
+/** Resolves the kernel. Never fails: without a JIT kernel the plain C path stands in. Not to be called inside a step.
+ */
 mio__gemm mio__gemm_make(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc, int transpose_a,
                          int transpose_b, int accumulate);
-/** Runs it on count >= 1 pairs of blocks. The lists stay as they are. */
+/**
+ * The same for bf16 A and B, A m x k in pairs [k / 2][m][2] (bf16_vector.h). paired_b: B lies likewise, [k / 2][n][2],
+ * else k x n. stored: C is bf16, else mio__real.
+ */
+mio__gemm mio__gemm_make_bf16(size_t m, size_t n, size_t k, size_t ldb, int paired_b, int accumulate, int stored);
+/** Either on count >= 1 pairs of blocks, C m x n. The lists stay as they are. */
+void mio__gemm_run_stored(const mio__gemm *gemm, const void *const *a, const void *const *b, void *c, size_t count);
+/** Runs one in mio__real on count >= 1 pairs of blocks. The lists stay as they are. */
 void mio__gemm_run(const mio__gemm *gemm, const mio__real *const *a, const mio__real *const *b, mio__real *c,
                    size_t count);
 /** The plain C path, whatever was resolved: the reference. */

@@ -12,7 +12,16 @@ mio__images mio__images_of(size_t views, size_t count)
     size_t lanes = count % 32 == 0 ? 32 : 16;
     while (lanes / 2 >= count)
         lanes /= 2;
-    return (mio__images){views, count, lanes, (count + lanes - 1) / lanes};
+    return (mio__images){views, count, lanes, (count + lanes - 1) / lanes, MIO__FP32};
+}
+
+mio__images mio__images_in(mio__precision precision, size_t views, size_t count)
+{
+    mio__images images = mio__images_of(views, count);
+    images.precision = precision;
+    if (precision == MIO__BF16 && images.lanes < 2)
+        images.lanes = 2;
+    return images;
 }
 
 size_t mio__group_size(const mio__shape *shape, const mio__images *images)

@@ -12,9 +12,10 @@ typedef struct max_pool {
     size_t kernel, stride, padding;
     size_t pixel; /* values of one pixel: lanes x block */
     size_t bands; /* of one group and block */
+    mio__precision precision;
     const mio__pool_kernels *kernels;
-    const mio__real *x, *dy;
-    mio__real *y, *dx;
+    const void *x, *dy;
+    void *y, *dx;
     int accumulate;
 } max_pool;
 
@@ -26,8 +27,9 @@ typedef struct span {
 static span window(const max_pool *s, size_t output, size_t extent)
 {
     const size_t start = output * s->stride, end = start + s->kernel;
-    return (span){start > s->padding ? start - s->padding : 0,
-                  end < s->padding ? 0 : end - s->padding < extent ? end - s->padding : extent};
+    return (span){start > s->padding ? start - s->padding : 0, end < s->padding            ? 0
+                                                               : end - s->padding < extent ? end - s->padding
+                                                                                           : extent};
 }
 
 /* The window without its padding. */
@@ -47,9 +49,15 @@ static span band_rows(const max_pool *s, size_t item, size_t height)
 static max_pool describe(const mio__shape *input, const mio__shape *output, const mio__images *images, size_t kernel,
                          size_t stride, size_t padding, size_t height)
 {
-    return (max_pool){.input = input, .output = output, .kernel = kernel, .stride = stride, .padding = padding,
-                      .pixel = images->lanes * input->block, .bands = (height + BAND - 1) / BAND,
-                      .kernels = MIO__PICK(mio__pool_loops)};
+    return (max_pool){.input = input,
+                      .output = output,
+                      .kernel = kernel,
+                      .stride = stride,
+                      .padding = padding,
+                      .pixel = images->lanes * input->block,
+                      .bands = (height + BAND - 1) / BAND,
+                      .precision = images->precision,
+                      .kernels = MIO__PICK_STORED(mio__pool_loops, images->precision)};
 }
 
 static void forward_band(void *argument, size_t item, size_t worker)
@@ -57,21 +65,23 @@ static void forward_band(void *argument, size_t item, size_t worker)
     (void)worker;
     const max_pool *s = argument;
     const size_t slab = item / s->bands;
-    const mio__real *x = s->x + slab * s->input->height * s->input->width * s->pixel;
-    mio__real *y = s->y + slab * s->output->height * s->output->width * s->pixel;
+    const size_t x = slab * s->input->height * s->input->width * s->pixel;
+    const size_t y = slab * s->output->height * s->output->width * s->pixel;
     const span band = band_rows(s, item, s->output->height);
     for (size_t row = band.first; row < band.last; row++)
         for (size_t column = 0; column < s->output->width; column++) {
             const span rows = window(s, row, s->input->height), columns = window(s, column, s->input->width);
             const mio__pool_window w = clip(s, rows, columns);
-            s->kernels->maximum(s->pixel, &w, x + (rows.first * s->input->width + columns.first) * s->pixel,
-                                y + (row * s->output->width + column) * s->pixel);
+            const size_t from = (rows.first * s->input->width + columns.first) * s->pixel;
+            const size_t to = (row * s->output->width + column) * s->pixel;
+            s->kernels->maximum(s->pixel, &w, mio__from(s->x, x + from, s->precision),
+                                mio__at(s->y, y + to, s->precision));
         }
 }
 
 void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
-                           const mio__images *images, size_t kernel, size_t stride, size_t padding, const mio__real *x,
-                           mio__real *y)
+                           const mio__images *images, size_t kernel, size_t stride, size_t padding, const void *x,
+                           void *y)
 {
     max_pool s = describe(input, output, images, kernel, stride, padding, output->height);
     s.x = x;
@@ -80,17 +90,17 @@ void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shap
 }
 
 /* Gives dy of one window to the winners in rows of the band. */
-static void backward_window(const max_pool *s, span rows, span columns, span band, const mio__real *x,
-                            const mio__real *dy, mio__real *dx)
+static void backward_window(const max_pool *s, span rows, span columns, span band, const void *x, const void *dy,
+                            void *dx)
 {
     mio__real winner[PIXEL_LIMIT];
     const mio__pool_window w = clip(s, rows, columns);
     const size_t start = (rows.first * s->input->width + columns.first) * s->pixel;
-    s->kernels->winner(s->pixel, &w, x + start, winner);
+    s->kernels->winner(s->pixel, &w, mio__from(x, start, s->precision), winner);
     for (size_t r = 0; r < w.rows; r++)
         for (size_t c = 0; c < w.columns && rows.first + r >= band.first && rows.first + r < band.last; c++)
             s->kernels->award(s->pixel, (mio__real)(r * w.columns + c), winner, dy,
-                              dx + start + r * w.row_stride + c * w.column_stride);
+                              mio__at(dx, start + r * w.row_stride + c * w.column_stride, s->precision));
 }
 
 /* Bands are of input rows here: windows that reach into two bands are judged twice, and no two items write one row. */
@@ -99,25 +109,26 @@ static void backward_band(void *argument, size_t item, size_t worker)
     (void)worker;
     const max_pool *s = argument;
     const size_t slab = item / s->bands, row_size = s->input->width * s->pixel;
-    const mio__real *x = s->x + slab * s->input->height * row_size;
-    const mio__real *dy = s->dy + slab * s->output->height * s->output->width * s->pixel;
-    mio__real *dx = s->dx + slab * s->input->height * row_size;
+    const void *x = mio__from(s->x, slab * s->input->height * row_size, s->precision);
+    const size_t dy = slab * s->output->height * s->output->width * s->pixel;
+    void *dx = mio__at(s->dx, slab * s->input->height * row_size, s->precision);
     const span band = band_rows(s, item, s->input->height);
     if (!s->accumulate)
-        memset(dx + band.first * row_size, 0, (band.last - band.first) * row_size * sizeof *dx);
+        memset(mio__at(dx, band.first * row_size, s->precision), 0,
+               (band.last - band.first) * row_size * mio__number_size(s->precision));
     for (size_t row = 0; row < s->output->height; row++) {
         const span rows = window(s, row, s->input->height);
         if (rows.last <= band.first || rows.first >= band.last)
             continue;
         for (size_t column = 0; column < s->output->width; column++)
             backward_window(s, rows, window(s, column, s->input->width), band, x,
-                            dy + (row * s->output->width + column) * s->pixel, dx);
+                            mio__from(s->dy, dy + (row * s->output->width + column) * s->pixel, s->precision), dx);
     }
 }
 
 void mio__max_pool_backward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
-                            const mio__images *images, size_t kernel, size_t stride, size_t padding,
-                            const mio__real *x, const mio__real *dy, mio__real *dx, int accumulate)
+                            const mio__images *images, size_t kernel, size_t stride, size_t padding, const void *x,
+                            const void *dy, void *dx, int accumulate)
 {
     max_pool s = describe(input, output, images, kernel, stride, padding, input->height);
     s.x = x;
@@ -131,48 +142,53 @@ void mio__max_pool_backward(mio_context *context, size_t workers, const mio__sha
 
 typedef struct average_pool {
     size_t pixels, pixel;
-    const mio__real *from;
-    mio__real *to;
-    int accumulate;
+    mio__precision precision;
     const mio__pool_kernels *kernels;
+    const void *from;
+    void *to;
+    int accumulate;
 } average_pool;
 
 static void average_forward(void *argument, size_t slab, size_t worker)
 {
     (void)worker;
     const average_pool *s = argument;
-    const mio__real *x = s->from + slab * s->pixels * s->pixel;
     double sums[PIXEL_LIMIT] = {0};
     for (size_t p = 0; p < s->pixels; p++)
-        s->kernels->sum(s->pixel, x + p * s->pixel, sums);
-    for (size_t i = 0; i < s->pixel; i++)
-        s->to[slab * s->pixel + i] = (mio__real)(sums[i] / (double)s->pixels);
+        s->kernels->sum(s->pixel, mio__from(s->from, (slab * s->pixels + p) * s->pixel, s->precision), sums);
+    s->kernels->mean(s->pixel, sums, (double)s->pixels, mio__at(s->to, slab * s->pixel, s->precision));
 }
 
 static void average_backward(void *argument, size_t slab, size_t worker)
 {
     (void)worker;
     const average_pool *s = argument;
-    const mio__real *dy = s->from + slab * s->pixel, share = 1 / (mio__real)s->pixels;
-    for (size_t p = 0; p < s->pixels; p++) {
-        mio__real *dx = s->to + (slab * s->pixels + p) * s->pixel;
-        for (size_t i = 0; i < s->pixel; i++)
-            dx[i] = (s->accumulate ? dx[i] : 0) + dy[i] * share;
-    }
+    for (size_t p = 0; p < s->pixels; p++)
+        s->kernels->spread(s->pixel, 1 / (mio__real)s->pixels, mio__from(s->from, slab * s->pixel, s->precision),
+                           s->accumulate, mio__at(s->to, (slab * s->pixels + p) * s->pixel, s->precision));
 }
 
-void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input,
-                               const mio__images *images, const mio__real *x, mio__real *y)
+static void run_average(mio_context *context, size_t workers, const mio__shape *input, const mio__images *images,
+                        const void *from, void *to, int accumulate, mio__work work)
 {
-    average_pool s = {input->height * input->width, images->lanes * input->block, x, y, 0,
-                      MIO__PICK(mio__pool_loops)};
-    mio__parallel(context, workers, images->views * images->groups * input->blocks, average_forward, &s);
+    average_pool s = {.pixels = input->height * input->width,
+                      .pixel = images->lanes * input->block,
+                      .precision = images->precision,
+                      .kernels = MIO__PICK_STORED(mio__pool_loops, images->precision),
+                      .from = from,
+                      .to = to,
+                      .accumulate = accumulate};
+    mio__parallel(context, workers, images->views * images->groups * input->blocks, work, &s);
+}
+
+void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input, const mio__images *images,
+                               const void *x, void *y)
+{
+    run_average(context, workers, input, images, x, y, 0, average_forward);
 }
 
 void mio__average_pool_backward(mio_context *context, size_t workers, const mio__shape *input,
-                                const mio__images *images, const mio__real *dy, mio__real *dx, int accumulate)
+                                const mio__images *images, const void *dy, void *dx, int accumulate)
 {
-    average_pool s = {input->height * input->width, images->lanes * input->block, dy, dx, accumulate,
-                      NULL};
-    mio__parallel(context, workers, images->views * images->groups * input->blocks, average_backward, &s);
+    run_average(context, workers, input, images, dy, dx, accumulate, average_backward);
 }

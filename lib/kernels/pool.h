@@ -9,16 +9,16 @@
 /** Maximum over kernel x kernel windows; padding never wins; of equal values the first in row order takes the gradient
     (torch's rule). backward: dx (+)= the gradient, recomputing the winner from x. */
 void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
-                           const mio__images *images, size_t kernel, size_t stride, size_t padding, const mio__real *x,
-                           mio__real *y);
+                           const mio__images *images, size_t kernel, size_t stride, size_t padding, const void *x,
+                           void *y);
 void mio__max_pool_backward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
                             const mio__images *images, size_t kernel, size_t stride, size_t padding,
-                            const mio__real *x, const mio__real *dy, mio__real *dx, int accumulate);
+                            const void *x, const void *dy, void *dx, int accumulate);
 
 /** Mean over pixels: output channels x 1 x 1 in the same blocking. backward: dx (+)= dy / pixels. */
 void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input,
-                               const mio__images *images, const mio__real *x, mio__real *y);
+                               const mio__images *images, const void *x, void *y);
 void mio__average_pool_backward(mio_context *context, size_t workers, const mio__shape *input,
-                                const mio__images *images, const mio__real *dy, mio__real *dx, int accumulate);
+                                const mio__images *images, const void *dy, void *dx, int accumulate);
 
 #endif

@@ -1,4 +1,4 @@
-/* Inner loops of pool.c over `count` contiguous values: a pixel of one group and channel block. */
+/* Inner loops of pool.c over `count` contiguous stored values: a pixel of one group and channel block. */
 #ifndef MIO_KERNELS_POOL_VECTOR_H
 #define MIO_KERNELS_POOL_VECTOR_H
 
@@ -14,15 +14,19 @@ typedef struct mio__pool_window {
 
 typedef struct mio__pool_kernels {
     /** y = the maximum of the window; NaN wins. */
-    void (*maximum)(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *y);
+    void (*maximum)(size_t count, const mio__pool_window *window, const void *x, void *y);
     /** winner = number of the window's pixel (row x columns + column) that holds the maximum, the first of equals. */
-    void (*winner)(size_t count, const mio__pool_window *window, const mio__real *x, mio__real *winner);
+    void (*winner)(size_t count, const mio__pool_window *window, const void *x, mio__real *winner);
     /** dx += dy where winner is pixel. */
-    void (*award)(size_t count, mio__real pixel, const mio__real *winner, const mio__real *dy, mio__real *dx);
+    void (*award)(size_t count, mio__real pixel, const mio__real *winner, const void *dy, void *dx);
     /** sums += x. */
-    void (*sum)(size_t count, const mio__real *x, double *sums);
+    void (*sum)(size_t count, const void *x, double *sums);
+    /** y = sums / pixels. */
+    void (*mean)(size_t count, const double *sums, double pixels, void *y);
+    /** dx (+)= dy share. */
+    void (*spread)(size_t count, mio__real share, const void *dy, int accumulate, void *dx);
 } mio__pool_kernels;
 
-MIO__DECLARE_VARIANTS(mio__pool_kernels, mio__pool_loops);
+MIO__DECLARE_STORED_VARIANTS(mio__pool_kernels, mio__pool_loops);
 
 #endif

@@ -22,6 +22,15 @@ mio__target_level mio__target(void)
 }
 #endif
 
+int mio__target_has_bf16(void)
+{
+#ifdef MIO_HAVE_BF16_VARIANT
+    return mio__target() == MIO__TARGET_AVX512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return 0;
+#endif
+}
+
 const char *mio__target_name(void)
 {
     static const char *const names[] = {"generic", "avx2", "avx512"};

@@ -6,6 +6,8 @@ typedef enum mio__target_level { MIO__TARGET_GENERIC, MIO__TARGET_AVX2, MIO__TAR
 
 /** Level of the vector kernels: libxsmm's target (LIBXSMM_TARGET can lower it), never above what the CPU has. */
 mio__target_level mio__target(void);
+/** Whether there are kernels for bf16: they need AVX-512 with its BF16 extension, and nothing else stands in for it. */
+int mio__target_has_bf16(void);
 /** "avx512", "avx2" or "generic". */
 const char *mio__target_name(void);
 

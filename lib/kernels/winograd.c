@@ -5,15 +5,15 @@
 /* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache,
    so that all workers share each point's; fewest items that keep workers busy. */
 enum { COLUMNS = 64, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
-/* Elements that keep the points of an array off each other's cache sets. */
-enum { SKEW = 48, LINE = 64 / sizeof(mio__real) };
+/* Bytes of a cache line; elements of mio__real that keep the points of an array off each other's cache sets. */
+enum { LINE = 64, SKEW = 48 };
 
 /* ---- tiles ---- */
 
 mio__tiling mio__tiling_make(const mio__conv_geometry *geometry, const mio__shape *tiled, size_t m, size_t padding,
-                             const mio__real *zeros)
+                             const void *zeros)
 {
-    const mio__winograd_kernels *kernels = MIO__PICK(mio__winograd);
+    const mio__winograd_kernels *kernels = MIO__PICK_STORED(mio__winograd, geometry->images.precision);
     mio__tiling tiling = {
         .m = m,
         .n = m + 2,
@@ -25,27 +25,30 @@ mio__tiling mio__tiling_make(const mio__conv_geometry *geometry, const mio__shap
         .columns = (tiled->width + m - 1) / m,
         .transforms = m == 4 ? &kernels->four : &kernels->two,
         .zeros = zeros,
+        .precision = geometry->images.precision,
     };
     tiling.tiles = tiling.groups * tiling.rows * tiling.columns;
     return tiling;
 }
 
-size_t mio__point_stride(size_t count)
+size_t mio__point_stride(size_t count, mio__precision precision)
 {
-    return (count + LINE - 1) / LINE * LINE + SKEW;
+    const size_t size = mio__number_size(precision), line = LINE / size;
+    return (count + line - 1) / line * line + SKEW * sizeof(mio__real) / size;
 }
 
-void mio__tile_pixels(const mio__tiling *tiling, const mio__shape *shape, const mio__real *tensor, size_t block,
-                      size_t tile, size_t extent, size_t padding, const mio__real *outside, const mio__real **pixels)
+void mio__tile_pixels(const mio__tiling *tiling, const mio__shape *shape, const void *tensor, size_t block, size_t tile,
+                      size_t extent, size_t padding, const void *outside, const void **pixels)
 {
     const size_t group = tile / tiling->columns / tiling->rows, pixel = tiling->lanes * shape->block;
     const size_t top = tile / tiling->columns % tiling->rows * tiling->m - padding; /* below zero wraps round */
     const size_t left = tile % tiling->columns * tiling->m - padding;
-    const mio__real *plane = tensor + (group * shape->blocks + block) * shape->height * shape->width * pixel;
+    const size_t plane = (group * shape->blocks + block) * shape->height * shape->width * pixel;
     for (size_t r = 0; r < extent; r++)
         for (size_t c = 0; c < extent; c++) {
             const int inside = tile < tiling->tiles && top + r < shape->height && left + c < shape->width;
-            pixels[r * extent + c] = inside ? plane + ((top + r) * shape->width + left + c) * pixel : outside;
+            const size_t place = plane + ((top + r) * shape->width + left + c) * pixel;
+            pixels[r * extent + c] = inside ? mio__from(tensor, place, tiling->precision) : outside;
         }
 }
 
@@ -56,8 +59,15 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static mio__gemm block_gemm(const mio__winograd_pass *pass, size_t tiles)
+{
+    const size_t from = pass->source.block, to = pass->target.block, columns = tiles * pass->tiling.lanes;
+    return pass->tiling.precision == MIO__BF16 ? mio__gemm_make_bf16(to, columns, from, from, 0, 0, 0)
+                                               : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+}
+
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,
-                                           const mio__real *zeros)
+                                           const void *zeros)
 {
     mio__winograd_pass pass = {
         .source = backward ? geometry->output : geometry->input,
@@ -70,9 +80,9 @@ mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, s
     pass.slots = smaller(COLUMNS / lanes, tiles);
     pass.phased = mio__winograd_weight_count(&pass) > SHARED_WEIGHTS || tiles < ITEMS * pass.slots;
     pass.chunks = pass.phased ? smaller(SHARED_COLUMNS / COLUMNS, (tiles + pass.slots - 1) / pass.slots) : 1;
-    const size_t from = pass.source.block, to = pass.target.block, rest = tiles % pass.slots;
-    pass.whole = mio__gemm_make(to, pass.slots * lanes, from, to, from, to, 0, 0, 0);
-    pass.rest = rest ? mio__gemm_make(to, rest * lanes, from, to, from, to, 0, 0, 0) : pass.whole;
+    const size_t rest = tiles % pass.slots;
+    pass.whole = block_gemm(&pass, pass.slots);
+    pass.rest = rest ? block_gemm(&pass, rest) : pass.whole;
     return pass;
 }
 
@@ -84,28 +94,35 @@ static size_t block_columns(const mio__winograd_pass *pass)
     return pass->chunks * pass->slots * pass->tiling.lanes;
 }
 
-/* Elements from point to point of V, the transformed input, [source block][column][channel] at each point. */
+/* Stored numbers from point to point of V, the transformed input, [source block][column][channel] at each point. */
 static size_t v_stride(const mio__winograd_pass *pass)
 {
-    return mio__point_stride(pass->source.blocks * block_columns(pass) * pass->source.block);
+    return mio__point_stride(pass->source.blocks * block_columns(pass) * pass->source.block, pass->tiling.precision);
 }
 
-/* Elements from point to point of the products, [target block][column][channel]; private ones have one target block. */
+/* Numbers from point to point of the products, [target block][column][channel]; private ones have one target block. */
 static size_t product_stride(const mio__winograd_pass *pass)
 {
-    return mio__point_stride((pass->phased ? pass->target.blocks : 1) * block_columns(pass) * pass->target.block);
+    return mio__point_stride((pass->phased ? pass->target.blocks : 1) * block_columns(pass) * pass->target.block,
+                             MIO__FP32);
 }
 
 /* A worker's own part of the scratch: two address lists, and a pixel for what falls outside the written tensor. */
 static size_t own_size(const mio__winograd_pass *pass)
 {
-    const size_t lists = (2 * pass->source.blocks * sizeof(mio__real *) + 63) / 64 * 64;
+    const size_t lists = (2 * pass->source.blocks * sizeof(void *) + 63) / 64 * 64;
     return lists + (pass->tiling.lanes * pass->target.block * sizeof(mio__real) + 63) / 64 * 64;
+}
+
+/* Bytes of V, and of it and the products. */
+static size_t v_size(const mio__winograd_pass *pass)
+{
+    return pass->tiling.points * v_stride(pass) * mio__number_size(pass->tiling.precision);
 }
 
 static size_t arrays_size(const mio__winograd_pass *pass)
 {
-    return pass->tiling.points * (v_stride(pass) + product_stride(pass)) * sizeof(mio__real);
+    return v_size(pass) + pass->tiling.points * product_stride(pass) * sizeof(mio__real);
 }
 
 size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t workers)
@@ -117,77 +134,84 @@ size_t mio__winograd_pass_scratch_size(const mio__winograd_pass *pass, size_t wo
 
 typedef struct run {
     const mio__winograd_pass *pass;
-    char *own;         /* of all workers */
-    mio__real *arrays; /* likewise, or shared */
-    const mio__real *weights, *source;
+    char *own;    /* of all workers */
+    char *arrays; /* likewise, or shared */
+    const void *weights, *source;
     const mio__finish *finish;
-    mio__real *target;
+    void *target;
     int accumulate;
     size_t first, tiles; /* phased: the block at hand */
 } run;
 
 /* Transforms one tile of a block of tiles, in one source block. */
-static void transform_input(const run *job, mio__real *v, size_t tile, size_t slot, size_t block)
+static void transform_input(const run *job, char *v, size_t tile, size_t slot, size_t block)
 {
     const mio__winograd_pass *pass = job->pass;
     const mio__tiling *tiling = &pass->tiling;
     const size_t pixel = tiling->lanes * pass->source.block;
-    const mio__real *pixels[MIO__WINOGRAD_POINTS];
+    const void *pixels[MIO__WINOGRAD_POINTS];
     mio__tile_pixels(tiling, &pass->source, job->source, block, tile, tiling->n, tiling->padding, tiling->zeros,
                      pixels);
-    tiling->transforms->input(pixels, pixel, v + block * block_columns(pass) * pass->source.block + slot * pixel,
-                              v_stride(pass));
+    const size_t place = block * block_columns(pass) * pass->source.block + slot * pixel;
+    tiling->transforms->input(pixels, pixel, mio__at(v, place, tiling->precision), v_stride(pass));
 }
 
 /* Transforms one tile of a block of tiles back, in one target block. products: of that target block. */
 static void transform_output(const run *job, const mio__real *products, size_t tile, size_t slot, size_t block,
-                             mio__real *outside)
+                             void *outside)
 {
     const mio__winograd_pass *pass = job->pass;
     const mio__tiling *tiling = &pass->tiling;
     const size_t pixel = tiling->lanes * pass->target.block;
-    const mio__real *found[MIO__WINOGRAD_POINTS];
-    mio__real *pixels[MIO__WINOGRAD_POINTS];
+    const void *found[MIO__WINOGRAD_POINTS];
+    void *pixels[MIO__WINOGRAD_POINTS];
     mio__tile_pixels(tiling, &pass->target, job->target, block, tile, tiling->m, 0, outside, found);
     for (size_t i = 0; i < tiling->m * tiling->m; i++)
-        pixels[i] = (mio__real *)found[i]; /* of the written tensor, whose pixels are writable */
+        pixels[i] = (void *)found[i]; /* of the written tensor, whose pixels are writable */
     tiling->transforms->output(products + slot * pixel, product_stride(pass), pixel, pixels, job->accumulate);
     for (size_t r = 0; job->finish && r < tiling->m; r++) {
         size_t inside = 0; /* pixels of a row follow each other */
         while (inside < tiling->m && pixels[r * tiling->m + inside] != outside)
             inside++;
         if (inside)
-            mio__finish_rows(job->finish, block, pass->target.block, inside * tiling->lanes, job->target,
-                             pixels[r * tiling->m]);
+            mio__finish_rows(job->finish, tiling->precision, block, pass->target.block, inside * tiling->lanes,
+                             job->target, pixels[r * tiling->m]);
     }
 }
 
 /* The product of one point, one target block and the tiles of one GEMM. */
-static void multiply(const run *job, const mio__real *v, mio__real *products, size_t point, size_t block, size_t chunk,
-                     size_t tiles, const mio__real **lists)
+static void multiply(const run *job, const char *v, mio__real *products, size_t point, size_t block, size_t chunk,
+                     size_t tiles, const void **lists)
 {
     const mio__winograd_pass *pass = job->pass;
     const size_t from = pass->source.block, to = pass->target.block, blocks = pass->source.blocks;
     const size_t column = chunk * pass->slots * pass->tiling.lanes;
-    const mio__real *weights = job->weights + point * mio__winograd_weight_stride(pass) + block * blocks * from * to;
+    const size_t weights = point * mio__winograd_weight_stride(pass) + block * blocks * from * to;
+    const mio__precision precision = pass->tiling.precision;
     for (size_t i = 0; i < blocks; i++) {
-        lists[i] = weights + i * from * to;
-        lists[blocks + i] = v + point * v_stride(pass) + (i * block_columns(pass) + column) * from;
+        lists[i] = mio__from(job->weights, weights + i * from * to, precision);
+        lists[blocks + i] = mio__from(v, point * v_stride(pass) + (i * block_columns(pass) + column) * from, precision);
     }
-    mio__gemm_run(tiles == pass->slots ? &pass->whole : &pass->rest, lists, lists + blocks,
-                  products + point * product_stride(pass) + column * to, blocks);
+    mio__gemm_run_stored(tiles == pass->slots ? &pass->whole : &pass->rest, lists, lists + blocks,
+                         products + point * product_stride(pass) + column * to, blocks);
+}
+
+/* Where the products are. */
+static mio__real *products_after(const mio__winograd_pass *pass, char *v)
+{
+    return (mio__real *)(void *)(v + v_size(pass));
 }
 
 /* The worker's lists and its pixel for what falls outside. */
-static const mio__real **own_lists(const run *job, size_t worker)
+static const void **own_lists(const run *job, size_t worker)
 {
-    return (const mio__real **)(void *)(job->own + worker * own_size(job->pass));
+    return (const void **)(void *)(job->own + worker * own_size(job->pass));
 }
 
-static mio__real *own_outside(const run *job, size_t worker)
+static void *own_outside(const run *job, size_t worker)
 {
-    const size_t lists = (2 * job->pass->source.blocks * sizeof(mio__real *) + 63) / 64 * 64;
-    return (mio__real *)(void *)(job->own + worker * own_size(job->pass) + lists);
+    const size_t lists = (2 * job->pass->source.blocks * sizeof(void *) + 63) / 64 * 64;
+    return job->own + worker * own_size(job->pass) + lists;
 }
 
 /* Private: one block of tiles from input to output. */
@@ -196,8 +220,8 @@ static void private_item(void *argument, size_t item, size_t worker)
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
     const size_t first = item * pass->slots, tiles = smaller(pass->slots, pass->tiling.tiles - first);
-    mio__real *v = job->arrays + worker * (arrays_size(pass) / sizeof(mio__real));
-    mio__real *products = v + pass->tiling.points * v_stride(pass);
+    char *v = job->arrays + worker * arrays_size(pass);
+    mio__real *products = products_after(pass, v);
     for (size_t block = 0; block < pass->source.blocks; block++)
         for (size_t slot = 0; slot < tiles; slot++)
             transform_input(job, v, first + slot, slot, block);
@@ -224,8 +248,7 @@ static void multiply_item(void *argument, size_t item, size_t worker)
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
     const size_t block = item % pass->target.blocks;
-    mio__real *products =
-        job->arrays + pass->tiling.points * v_stride(pass) + block * block_columns(pass) * pass->target.block;
+    mio__real *products = products_after(pass, job->arrays) + block * block_columns(pass) * pass->target.block;
     for (size_t chunk = 0; chunk * pass->slots < job->tiles; chunk++)
         multiply(job, job->arrays, products, item / pass->target.blocks, block, chunk,
                  smaller(pass->slots, job->tiles - chunk * pass->slots), own_lists(job, worker));
@@ -237,21 +260,19 @@ static void output_item(void *argument, size_t item, size_t worker)
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
     const size_t slot = item % job->tiles, block = item / job->tiles;
-    const mio__real *products =
-        job->arrays + pass->tiling.points * v_stride(pass) + block * block_columns(pass) * pass->target.block;
+    const mio__real *products = products_after(pass, job->arrays) + block * block_columns(pass) * pass->target.block;
     transform_output(job, products, job->first + slot, slot, block, own_outside(job, worker));
 }
 
 void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass, size_t workers, void *scratch,
-                            const mio__real *weights, const mio__finish *finish, const mio__real *source,
-                            mio__real *target, int accumulate)
+                            const void *weights, const mio__finish *finish, const void *source, void *target,
+                            int accumulate)
 {
     const size_t tiles = pass->tiling.tiles;
-    mio__real *arrays = (mio__real *)(void *)((char *)scratch + workers * own_size(pass));
     run job = {
         .pass = pass,
         .own = scratch,
-        .arrays = arrays,
+        .arrays = (char *)scratch + workers * own_size(pass),
         .weights = weights,
         .source = source,
         .finish = finish,

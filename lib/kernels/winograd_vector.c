@@ -3,17 +3,34 @@
 #include "kernels/vector.h"
 
 /* Each transform is a matrix applied to the columns of a tile, then to its rows. The matrices are written out as sums;
-   m is a constant wherever these are inlined. Lavin and Gray: Fast Algorithms for Convolutional Neural Networks. */
+   m is a constant wherever these are inlined. Lavin and Gray: Fast Algorithms for Convolutional Neural Networks.
+
+   F(4 x 4) multiplies polynomials at the points 0, P, -P, Q, -Q and infinity. 1 and 2 take the fewest operations; what
+   bf16 rounds between the transforms is amplified least, to less than half of that, near 5/8 and 3/2. */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { POINTS = 6, TAPS = 3, AHEAD = 64 };
 
+#ifdef MIO_BF16
+#define P ((mio__real)0.625)
+#define Q ((mio__real)1.5)
+#else
+#define P ((mio__real)1)
+#define Q ((mio__real)2)
+#endif
+#define P2 (P * P)
+#define Q2 (Q * Q)
+/* Reciprocals of the products of a point's distances from the other finite ones, the first without its sign. */
+#define FACTOR_P ((mio__real)(1 / (2.0 * P2 * (Q2 - P2))))
+#define FACTOR_Q ((mio__real)(1 / (2.0 * Q2 * (Q2 - P2))))
+
 /* Loads, and asks for what the same pixel needs soon: pixels are so many streams that the hardware loses track, and
    powers of two apart, so the near cache cannot hold them ahead but the next one can. */
-INLINE mio__vector load_ahead(const mio__real *from)
+INLINE mio__vector load_ahead(const void *pixel, size_t at)
 {
+    const mio__stored *from = (const mio__stored *)pixel + at;
     __builtin_prefetch(from + AHEAD, 0, 2);
-    return mio__load(from);
+    return mio__load_stored(from);
 }
 
 /* B' d */
@@ -26,14 +43,14 @@ INLINE void input_line(int m, const mio__vector *d, mio__vector *t)
         t[3] = d[1] - d[3];
         return;
     }
-    const mio__vector even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
-    const mio__vector even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
-    t[0] = 4 * d[0] - 5 * d[2] + d[4];
+    const mio__vector even = d[4] - Q2 * d[2], odd = P * (d[3] - Q2 * d[1]);
+    const mio__vector even2 = d[4] - P2 * d[2], odd2 = Q * (d[3] - P2 * d[1]);
+    t[0] = P2 * Q2 * d[0] - (P2 + Q2) * d[2] + d[4];
     t[1] = even + odd;
     t[2] = even - odd;
     t[3] = even2 + odd2;
     t[4] = even2 - odd2;
-    t[5] = 4 * d[1] - 5 * d[3] + d[5];
+    t[5] = P2 * Q2 * d[1] - (P2 + Q2) * d[3] + d[5];
 }
 
 /* A' p */
@@ -47,9 +64,9 @@ INLINE void output_line(int m, const mio__vector *p, mio__vector *y)
     }
     const mio__vector sum2 = p[3] + p[4], difference2 = p[3] - p[4];
     y[0] = p[0] + sum + sum2;
-    y[1] = difference + 2 * difference2;
-    y[2] = sum + 4 * sum2;
-    y[3] = difference + 8 * difference2 + p[5];
+    y[1] = P * difference + Q * difference2;
+    y[2] = P2 * sum + Q2 * sum2;
+    y[3] = P2 * P * difference + Q2 * Q * difference2 + p[5];
 }
 
 /* A d */
@@ -62,8 +79,8 @@ INLINE void gradient_line(int m, const mio__vector *d, mio__vector *t)
         t[3] = -d[1];
         return;
     }
-    const mio__vector even = d[0] + d[2], odd = d[1] + d[3];
-    const mio__vector even2 = d[0] + 4 * d[2], odd2 = 2 * d[1] + 8 * d[3];
+    const mio__vector even = d[0] + P2 * d[2], odd = P * d[1] + P2 * P * d[3];
+    const mio__vector even2 = d[0] + Q2 * d[2], odd2 = Q * d[1] + Q2 * Q * d[3];
     t[0] = d[0];
     t[1] = even + odd;
     t[2] = even - odd;
@@ -75,21 +92,20 @@ INLINE void gradient_line(int m, const mio__vector *d, mio__vector *t)
 /* G g */
 INLINE void weights_line(int m, const mio__vector *g, mio__vector *t)
 {
-    const mio__vector ends = g[0] + g[2];
     if (m == 2) {
+        const mio__vector ends = g[0] + g[2];
         t[0] = g[0];
         t[1] = (mio__real)0.5 * (ends + g[1]);
         t[2] = (mio__real)0.5 * (ends - g[1]);
         t[3] = g[2];
         return;
     }
-    const mio__real sixth = (mio__real)(-1.0 / 6), small = (mio__real)(1.0 / 24);
-    const mio__vector ends2 = g[0] + 4 * g[2];
-    t[0] = (mio__real)0.25 * g[0];
-    t[1] = sixth * (ends + g[1]);
-    t[2] = sixth * (ends - g[1]);
-    t[3] = small * (ends2 + 2 * g[1]);
-    t[4] = small * (ends2 - 2 * g[1]);
+    const mio__vector ends1 = g[0] + P2 * g[2], ends2 = g[0] + Q2 * g[2];
+    t[0] = 1 / (P2 * Q2) * g[0];
+    t[1] = -FACTOR_P * (ends1 + P * g[1]);
+    t[2] = -FACTOR_P * (ends1 - P * g[1]);
+    t[3] = FACTOR_Q * (ends2 + Q * g[1]);
+    t[4] = FACTOR_Q * (ends2 - Q * g[1]);
     t[5] = g[2];
 }
 
@@ -103,40 +119,95 @@ INLINE void weights_gradient_line(int m, const mio__vector *p, mio__vector *g)
         g[2] = (mio__real)0.5 * sum + p[3];
         return;
     }
-    const mio__real sixth = (mio__real)(1.0 / 6), small = (mio__real)(1.0 / 24);
     const mio__vector sum2 = p[3] + p[4], difference2 = p[3] - p[4];
-    g[0] = (mio__real)0.25 * p[0] - sixth * sum + small * sum2;
-    g[1] = 2 * small * difference2 - sixth * difference;
-    g[2] = sixth * (sum2 - sum) + p[5];
+    g[0] = 1 / (P2 * Q2) * p[0] - FACTOR_P * sum + FACTOR_Q * sum2;
+    g[1] = Q * FACTOR_Q * difference2 - P * FACTOR_P * difference;
+    g[2] = P2 * FACTOR_P * (sum2 - sum) + p[5];
 }
 
-/* The largest of them: the compiler would not unroll it unasked. */
-INLINE void input_tile(int m, const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
+/* points = B' d B for one register of each pixel, row by row. The largest of them: the compiler would not unroll it
+   unasked. */
+INLINE void input_register(int m, const void *const *pixels, size_t at, mio__vector *points)
 {
     const int n = m + 2;
+    mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
+#pragma GCC unroll 6
+    for (int c = 0; c < n; c++) {
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++)
+            d[r] = load_ahead(pixels[r * n + c], at);
+        input_line(m, d, t);
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++)
+            half[r][c] = t[r];
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n; r++)
+        input_line(m, half[r], points + r * n);
+}
+
+INLINE void gradient_register(int m, const void *const *pixels, size_t at, mio__vector *points)
+{
+    const int n = m + 2;
+    mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
+    for (int c = 0; c < m; c++) {
+        for (int r = 0; r < m; r++)
+            d[r] = load_ahead(pixels[r * m + c], at);
+        gradient_line(m, d, t);
+        for (int r = 0; r < n; r++)
+            half[r][c] = t[r];
+    }
+    for (int r = 0; r < n; r++)
+        gradient_line(m, half[r], points + r * n);
+}
+
+/* Transformed tiles in order. */
+INLINE void plain_tile(int m, int gradient, const void *const *pixels, size_t count, mio__stored *to, size_t stride)
+{
+    const int points = (m + 2) * (m + 2);
     for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
-        mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-#pragma GCC unroll 6
-        for (int c = 0; c < n; c++) {
-#pragma GCC unroll 6
-            for (int r = 0; r < n; r++)
-                d[r] = load_ahead(pixels[r * n + c] + i);
-            input_line(m, d, t);
-#pragma GCC unroll 6
-            for (int r = 0; r < n; r++)
-                half[r][c] = t[r];
-        }
-#pragma GCC unroll 6
-        for (int r = 0; r < n; r++) {
-            input_line(m, half[r], t);
-#pragma GCC unroll 6
-            for (int c = 0; c < n; c++)
-                mio__store(points + (size_t)(r * n + c) * stride + i, t[c]);
-        }
+        mio__vector t[POINTS * POINTS];
+        if (gradient)
+            gradient_register(m, pixels, i, t);
+        else
+            input_register(m, pixels, i, t);
+#pragma GCC unroll 36
+        for (int p = 0; p < points; p++)
+            mio__store_stored(to + (size_t)p * stride + i, t[p]);
     }
 }
 
-INLINE void output_tile(int m, const mio__real *points, size_t stride, size_t count, mio__real *const *pixels,
+#ifdef MIO_BF16
+/* Transformed tiles in pairs of lanes. */
+INLINE void column_tile(int m, int gradient, const void *const *pixels, size_t block, size_t count, mio__stored *to,
+                        size_t stride)
+{
+    const int points = (m + 2) * (m + 2);
+    for (size_t lane = 0; lane < count; lane += 2 * block)
+        for (size_t c = 0; c < block; c += MIO__VECTOR_WIDTH) {
+            mio__vector even[POINTS * POINTS], odd[POINTS * POINTS];
+            if (gradient) {
+                gradient_register(m, pixels, lane + c, even);
+                gradient_register(m, pixels, lane + block + c, odd);
+            } else {
+                input_register(m, pixels, lane + c, even);
+                input_register(m, pixels, lane + block + c, odd);
+            }
+#pragma GCC unroll 36
+            for (int p = 0; p < points; p++)
+                mio__store_pairs(to + (size_t)p * stride + lane + 2 * c, even[p], odd[p]);
+        }
+}
+#else
+INLINE void column_tile(int m, int gradient, const void *const *pixels, size_t block, size_t count, mio__stored *to,
+                        size_t stride)
+{
+    (void)block;
+    plain_tile(m, gradient, pixels, count, to, stride);
+}
+#endif
+
+INLINE void output_tile(int m, const mio__real *points, size_t stride, size_t count, void *const *pixels,
                         int accumulate)
 {
     const int n = m + 2;
@@ -152,29 +223,9 @@ INLINE void output_tile(int m, const mio__real *points, size_t stride, size_t co
         for (int r = 0; r < m; r++) {
             output_line(m, half[r], y);
             for (int c = 0; c < m; c++) {
-                mio__real *to = pixels[r * m + c] + i;
-                mio__store(to, accumulate ? mio__load(to) + y[c] : y[c]);
+                mio__stored *to = (mio__stored *)pixels[r * m + c] + i;
+                mio__store_stored(to, accumulate ? mio__load_stored(to) + y[c] : y[c]);
             }
-        }
-    }
-}
-
-INLINE void gradient_tile(int m, const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
-{
-    const int n = m + 2;
-    for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
-        mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-        for (int c = 0; c < m; c++) {
-            for (int r = 0; r < m; r++)
-                d[r] = load_ahead(pixels[r * m + c] + i);
-            gradient_line(m, d, t);
-            for (int r = 0; r < n; r++)
-                half[r][c] = t[r];
-        }
-        for (int r = 0; r < n; r++) {
-            gradient_line(m, half[r], t);
-            for (int c = 0; c < n; c++)
-                mio__store(points + (size_t)(r * n + c) * stride + i, t[c]);
         }
     }
 }
@@ -225,17 +276,27 @@ INLINE void weights_gradient_tile(int m, const mio__real *points, size_t stride,
 
 /* ---- the same for m = 2 and m = 4 ---- */
 
-static void input2(const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
+static void input2(const void *const *pixels, size_t count, void *points, size_t stride)
 {
-    input_tile(2, pixels, count, points, stride);
+    plain_tile(2, 0, pixels, count, points, stride);
 }
 
-static void input4(const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
+static void input4(const void *const *pixels, size_t count, void *points, size_t stride)
 {
-    input_tile(4, pixels, count, points, stride);
+    plain_tile(4, 0, pixels, count, points, stride);
 }
 
-static void output2(const mio__real *points, size_t stride, size_t count, mio__real *const *pixels, int accumulate)
+static void input_columns2(const void *const *pixels, size_t block, size_t count, void *points, size_t stride)
+{
+    column_tile(2, 0, pixels, block, count, points, stride);
+}
+
+static void input_columns4(const void *const *pixels, size_t block, size_t count, void *points, size_t stride)
+{
+    column_tile(4, 0, pixels, block, count, points, stride);
+}
+
+static void output2(const mio__real *points, size_t stride, size_t count, void *const *pixels, int accumulate)
 {
     if (accumulate)
         output_tile(2, points, stride, count, pixels, 1);
@@ -243,7 +304,7 @@ static void output2(const mio__real *points, size_t stride, size_t count, mio__r
         output_tile(2, points, stride, count, pixels, 0);
 }
 
-static void output4(const mio__real *points, size_t stride, size_t count, mio__real *const *pixels, int accumulate)
+static void output4(const mio__real *points, size_t stride, size_t count, void *const *pixels, int accumulate)
 {
     if (accumulate)
         output_tile(4, points, stride, count, pixels, 1);
@@ -251,14 +312,14 @@ static void output4(const mio__real *points, size_t stride, size_t count, mio__r
         output_tile(4, points, stride, count, pixels, 0);
 }
 
-static void gradient2(const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
+static void gradient_columns2(const void *const *pixels, size_t block, size_t count, void *points, size_t stride)
 {
-    gradient_tile(2, pixels, count, points, stride);
+    column_tile(2, 1, pixels, block, count, points, stride);
 }
 
-static void gradient4(const mio__real *const *pixels, size_t count, mio__real *points, size_t stride)
+static void gradient_columns4(const void *const *pixels, size_t block, size_t count, void *points, size_t stride)
 {
-    gradient_tile(4, pixels, count, points, stride);
+    column_tile(4, 1, pixels, block, count, points, stride);
 }
 
 static void weights2(const mio__real *taps, ptrdiff_t tap_stride, size_t count, mio__real *points, size_t stride)
@@ -290,6 +351,6 @@ static void weights_gradient4(const mio__real *points, size_t stride, size_t cou
 }
 
 const mio__winograd_kernels MIO__VARIANT(mio__winograd) = {
-    {input2, output2, gradient2, weights2, weights_gradient2},
-    {input4, output4, gradient4, weights4, weights_gradient4},
+    {input2, input_columns2, output2, gradient_columns2, weights2, weights_gradient2},
+    {input4, input_columns4, output4, gradient_columns4, weights4, weights_gradient4},
 };

@@ -5,13 +5,14 @@
 /* Columns of a private and of a shared block, and of one GEMM at most; pieces to aim at; pairs of channel blocks that
    keep workers busy; channels of a tap's matrix that are transposed at a time. */
 enum { PRIVATE_COLUMNS = 128, SHARED_COLUMNS = 256, GEMM_COLUMNS = 64, PIECES = 16, PAIRS = 9 };
-enum { STRIP = 16, TAPS = 9 };
+enum { STRIP = 16, TAPS = 9, BLOCK_LIMIT = 64 };
 
 /* ---- the transformed weights ---- */
 
 size_t mio__winograd_weight_stride(const mio__winograd_pass *pass)
 {
-    return mio__point_stride(pass->target.blocks * pass->target.block * pass->source.blocks * pass->source.block);
+    return mio__point_stride(pass->target.blocks * pass->target.block * pass->source.blocks * pass->source.block,
+                             pass->tiling.precision);
 }
 
 size_t mio__winograd_weight_count(const mio__winograd_pass *pass)
@@ -22,17 +23,53 @@ size_t mio__winograd_weight_count(const mio__winograd_pass *pass)
 typedef struct preparation {
     const mio__winograd_pass *pass;
     const mio__real *weights;
-    mio__real *transformed;
+    void *transformed;
 } preparation;
+
+/* Where rows of weights of one pair of blocks come from, and which those are. */
+typedef struct weight_rows {
+    const mio__real *taps; /* [tap][row][column], row and tap_stride elements apart */
+    ptrdiff_t tap_stride;
+    size_t row, rows, columns;
+    size_t tile, first_row,
+        first_column; /* place in the transformed tile, which starts at element `tile` of each point */
+} weight_rows;
+
+/* Transforms rows: [source channel][target channel]. */
+static void transform_rows(const preparation *job, const weight_rows *w)
+{
+    const mio__winograd_pass *pass = job->pass;
+    const size_t stride = mio__winograd_weight_stride(pass), start = w->tile + w->first_row * pass->target.block;
+#ifdef MIO_HAVE_BF16_VARIANT
+    for (size_t r = 0; pass->tiling.precision == MIO__BF16 && r < w->rows; r += 2) {
+        mio__real points[MIO__WINOGRAD_POINTS * 2 * BLOCK_LIMIT];
+        uint16_t *to = (uint16_t *)job->transformed + start + r * pass->target.block + 2 * w->first_column;
+        for (size_t i = 0; i < 2; i++)
+            pass->tiling.transforms->weights(w->taps + (r + i) * w->row, w->tap_stride, w->columns,
+                                             points + i * w->columns, 2 * w->columns);
+        for (size_t point = 0; point < pass->tiling.points; point++)
+            mio__bf16_loops_bf16.pair_floats(2, w->columns, w->columns, points + point * 2 * w->columns,
+                                             to + point * stride);
+    }
+#endif
+    for (size_t r = 0; pass->tiling.precision == MIO__FP32 && r < w->rows; r++)
+        pass->tiling.transforms->weights(
+            w->taps + r * w->row, w->tap_stride, w->columns,
+            (mio__real *)job->transformed + start + r * pass->target.block + w->first_column, stride);
+}
 
 /* One pair of blocks, forward: the weights as they are. */
 static void prepare_forward(void *argument, size_t item, size_t worker)
 {
     const preparation *job = argument;
-    const size_t tile = job->pass->source.block * job->pass->target.block;
+    const size_t from = job->pass->source.block, to = job->pass->target.block, tile = from * to;
     (void)worker;
-    job->pass->tiling.transforms->weights(job->weights + item * TAPS * tile, (ptrdiff_t)tile, tile,
-                                          job->transformed + item * tile, mio__winograd_weight_stride(job->pass));
+    transform_rows(job, &(weight_rows){.taps = job->weights + item * TAPS * tile,
+                                       .tap_stride = (ptrdiff_t)tile,
+                                       .row = to,
+                                       .rows = from,
+                                       .columns = to,
+                                       .tile = item * tile});
 }
 
 /* One pair of blocks, backward: every tap transposed, and the taps in reverse, which rotates them by half a turn. */
@@ -41,9 +78,7 @@ static void prepare_backward(void *argument, size_t item, size_t worker)
     const preparation *job = argument;
     const size_t from = job->pass->source.block, to = job->pass->target.block, tile = from * to; /* of dy, of dx */
     const size_t blocks = job->pass->target.blocks, out = item / blocks, in = item % blocks;
-    const size_t stride = mio__winograd_weight_stride(job->pass);
     const mio__real *weights = job->weights + item * TAPS * tile; /* [tap][channel of dx][channel of dy] */
-    mio__real *transformed = job->transformed + (in * job->pass->source.blocks + out) * tile;
     (void)worker;
     for (size_t k = 0; k < from; k += STRIP)
         for (size_t c = 0; c < to; c += STRIP) {
@@ -52,14 +87,19 @@ static void prepare_backward(void *argument, size_t item, size_t worker)
                 for (size_t i = 0; i < STRIP; i++)
                     for (size_t j = 0; j < STRIP; j++)
                         strip[tap][j][i] = weights[tap * tile + (c + i) * from + k + j];
-            for (size_t j = 0; j < STRIP; j++)
-                job->pass->tiling.transforms->weights(strip[TAPS - 1][j], -STRIP * STRIP, STRIP,
-                                                      transformed + (k + j) * to + c, stride);
+            transform_rows(job, &(weight_rows){.taps = strip[TAPS - 1][0],
+                                               .tap_stride = -STRIP * STRIP,
+                                               .row = STRIP,
+                                               .rows = STRIP,
+                                               .columns = STRIP,
+                                               .tile = (in * job->pass->source.blocks + out) * tile,
+                                               .first_row = k,
+                                               .first_column = c});
         }
 }
 
 void mio__winograd_prepare(mio_context *context, const mio__winograd_pass *pass, int backward, size_t workers,
-                           const mio__real *weights, mio__real *transformed)
+                           const mio__real *weights, void *transformed)
 {
     preparation job = {pass, weights, transformed};
     mio__parallel(context, workers, pass->source.blocks * pass->target.blocks,
@@ -83,7 +123,7 @@ static size_t tile_size(const mio__winograd_gradient *plan)
     return plan->input.block * plan->output.block;
 }
 
-mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const mio__real *zeros)
+mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geometry, size_t m, const void *zeros)
 {
     mio__winograd_gradient plan = {
         .input = geometry->input,
@@ -100,7 +140,9 @@ mio__winograd_gradient mio__winograd_gradient_make(const mio__conv_geometry *geo
         for (plan.pieces = 1; plan.pieces < PIECES && plan.pieces * 2 <= plan.blocks;)
             plan.pieces *= 2;
     const size_t from = plan.input.block, to = plan.output.block;
-    plan.gemm = mio__gemm_make(to, from, plan.slots * lanes, to, from, to, 0, 1, 0);
+    plan.gemm = plan.tiling.precision == MIO__BF16
+                    ? mio__gemm_make_bf16(to, from, plan.slots * lanes, from, 1, 0, 0)
+                    : mio__gemm_make(to, from, plan.slots * lanes, to, from, to, 0, 1, 0);
     return plan;
 }
 
@@ -113,22 +155,23 @@ static size_t block_columns(const mio__winograd_gradient *plan)
 
 static size_t x_stride(const mio__winograd_gradient *plan)
 {
-    return mio__point_stride(plan->input.blocks * plan->input.block * block_columns(plan));
+    return mio__point_stride(plan->input.blocks * plan->input.block * block_columns(plan), plan->tiling.precision);
 }
 
 static size_t y_stride(const mio__winograd_gradient *plan)
 {
-    return mio__point_stride(plan->output.blocks * plan->output.block * block_columns(plan));
+    return mio__point_stride(plan->output.blocks * plan->output.block * block_columns(plan), plan->tiling.precision);
 }
 
 static size_t u_stride(const mio__winograd_gradient *plan)
 {
-    return mio__point_stride(tile_size(plan));
+    return mio__point_stride(tile_size(plan), MIO__FP32);
 }
 
-static size_t array_count(const mio__winograd_gradient *plan)
+/* Bytes of V and the transformed dy. */
+static size_t array_size(const mio__winograd_gradient *plan)
 {
-    return plan->tiling.points * (x_stride(plan) + y_stride(plan));
+    return plan->tiling.points * (x_stride(plan) + y_stride(plan)) * mio__number_size(plan->tiling.precision);
 }
 
 static size_t weight_count(const mio__winograd_gradient *plan)
@@ -138,60 +181,61 @@ static size_t weight_count(const mio__winograd_gradient *plan)
 
 size_t mio__winograd_gradient_scratch_size(const mio__winograd_gradient *plan, size_t workers)
 {
-    const size_t arrays = plan->pieces ? workers * array_count(plan) : array_count(plan);
-    return (workers * plan->tiling.points * u_stride(plan) + arrays +
-            (plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0)) *
-           sizeof(mio__real);
+    const size_t partial = plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0;
+    return (workers * plan->tiling.points * u_stride(plan) + partial) * sizeof(mio__real) +
+           (plan->pieces ? workers : 1) * array_size(plan);
 }
 
 /* ---- the weight gradient ---- */
 
 typedef struct run {
     const mio__winograd_gradient *plan;
-    const mio__real *x, *dy;
-    mio__real *products, *arrays, *sums;
+    const void *x, *dy;
+    mio__real *products, *sums;
+    char *arrays;
     size_t block; /* phased: the block at hand */
 } run;
 
 /* Transforms tile `slot` of a block of tiles in one channel block: first come those of x, then those of dy. */
-static void transform(const run *job, mio__real *arrays, size_t tile, size_t slot, size_t channel_block)
+static void transform(const run *job, char *arrays, size_t tile, size_t slot, size_t channel_block)
 {
     const mio__winograd_gradient *plan = job->plan;
     const mio__tiling *tiling = &plan->tiling;
-    const mio__real *pixels[MIO__WINOGRAD_POINTS];
+    const void *pixels[MIO__WINOGRAD_POINTS];
     if (channel_block < plan->input.blocks) {
         const size_t pixel = tiling->lanes * plan->input.block;
         mio__tile_pixels(tiling, &plan->input, job->x, channel_block, tile, tiling->n, tiling->padding, tiling->zeros,
                          pixels);
-        tiling->transforms->input(pixels, pixel,
-                                  arrays + channel_block * block_columns(plan) * plan->input.block + slot * pixel,
-                                  x_stride(plan));
+        const size_t place = channel_block * block_columns(plan) * plan->input.block + slot * pixel;
+        tiling->transforms->input_columns(pixels, plan->input.block, pixel, mio__at(arrays, place, tiling->precision),
+                                          x_stride(plan));
         return;
     }
     const size_t block = channel_block - plan->input.blocks, pixel = tiling->lanes * plan->output.block;
     mio__tile_pixels(tiling, &plan->output, job->dy, block, tile, tiling->m, 0, tiling->zeros, pixels);
-    tiling->transforms->gradient(pixels, pixel,
-                                 arrays + tiling->points * x_stride(plan) +
-                                     block * block_columns(plan) * plan->output.block + slot * pixel,
-                                 y_stride(plan));
+    const size_t place =
+        tiling->points * x_stride(plan) + block * block_columns(plan) * plan->output.block + slot * pixel;
+    tiling->transforms->gradient_columns(pixels, plan->output.block, pixel, mio__at(arrays, place, tiling->precision),
+                                         y_stride(plan));
 }
 
 /* The products of one pair of blocks over a block of tiles, back to taps, and added to dw unless that is fresh. */
-static void multiply(const run *job, const mio__real *arrays, size_t worker, size_t pair, mio__real *dw, int fresh)
+static void multiply(const run *job, const char *arrays, size_t worker, size_t pair, mio__real *dw, int fresh)
 {
     const mio__winograd_gradient *plan = job->plan;
     const size_t columns = block_columns(plan), from = plan->input.block, to = plan->output.block;
     const size_t points = plan->tiling.points, step = plan->slots * plan->tiling.lanes;
-    const mio__real *v = arrays + pair % plan->input.blocks * columns * from;
-    const mio__real *dy = arrays + points * x_stride(plan) + pair / plan->input.blocks * columns * to;
+    const size_t v = pair % plan->input.blocks * columns * from;
+    const size_t dy = points * x_stride(plan) + pair / plan->input.blocks * columns * to;
+    const mio__precision precision = plan->tiling.precision;
     mio__real *products = job->products + worker * points * u_stride(plan);
     for (size_t point = 0; point < points; point++) {
-        const mio__real *a[SHARED_COLUMNS / GEMM_COLUMNS], *b[SHARED_COLUMNS / GEMM_COLUMNS];
+        const void *a[SHARED_COLUMNS / GEMM_COLUMNS], *b[SHARED_COLUMNS / GEMM_COLUMNS];
         for (size_t i = 0; i < plan->chunks; i++) {
-            a[i] = dy + point * y_stride(plan) + i * step * to;
-            b[i] = v + point * x_stride(plan) + i * step * from;
+            a[i] = mio__from(arrays, dy + point * y_stride(plan) + i * step * to, precision);
+            b[i] = mio__from(arrays, v + point * x_stride(plan) + i * step * from, precision);
         }
-        mio__gemm_run(&plan->gemm, a, b, products + point * u_stride(plan), plan->chunks);
+        mio__gemm_run_stored(&plan->gemm, a, b, products + point * u_stride(plan), plan->chunks);
     }
     plan->tiling.transforms->weights_gradient(products, u_stride(plan), from * to, dw + pair * TAPS * from * to,
                                               from * to, !fresh);
@@ -202,7 +246,7 @@ static void piece_item(void *argument, size_t piece, size_t worker)
 {
     const run *job = argument;
     const mio__winograd_gradient *plan = job->plan;
-    mio__real *arrays = job->arrays + worker * array_count(plan);
+    char *arrays = job->arrays + worker * array_size(plan);
     const size_t begin = piece * plan->blocks / plan->pieces, end = (piece + 1) * plan->blocks / plan->pieces;
     const size_t slots = plan->chunks * plan->slots, pairs = pair_count(plan);
     for (size_t block = begin; block < end; block++) {
@@ -231,12 +275,12 @@ static void pair_item(void *argument, size_t pair, size_t worker)
 }
 
 void mio__winograd_gradient_run(mio_context *context, const mio__winograd_gradient *plan, size_t workers, void *scratch,
-                                const mio__real *x, const mio__real *dy, mio__real *dw)
+                                const void *x, const void *dy, mio__real *dw)
 {
-    run job = {plan, x, dy, scratch, NULL, dw, 0};
-    job.arrays = job.products + workers * plan->tiling.points * u_stride(plan);
+    run job = {.plan = plan, .x = x, .dy = dy, .products = scratch, .sums = dw};
+    job.arrays = (char *)(job.products + workers * plan->tiling.points * u_stride(plan));
     if (plan->pieces) {
-        mio__real *partial = job.arrays + workers * array_count(plan);
+        mio__real *partial = (mio__real *)(void *)(job.arrays + workers * array_size(plan));
         job.sums = plan->pieces > 1 ? partial : dw;
         mio__parallel(context, workers, plan->pieces, piece_item, &job);
         if (plan->pieces > 1)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The gradient of a value to write to, or NULL where none is needed; *accumulate tells whether it holds something. */
-static mio__real *open_gradient(const mio__pass *pass, mio__started *started, size_t value, int *accumulate)
+static void *open_gradient(const mio__pass *pass, mio__started *started, size_t value, int *accumulate)
 {
     if (value == MIO__NONE || pass->plan->gradients[value] == MIO__NONE)
         return NULL;
@@ -21,13 +21,14 @@ static size_t value_size(const mio__pass *pass, size_t value)
 }
 
 /* d (+)= g */
-static void add_gradient(const mio__pass *pass, size_t value, int accumulate, const mio__real *g, mio__real *d)
+static void add_gradient(const mio__pass *pass, size_t value, int accumulate, const void *g, void *d)
 {
+    const mio__precision precision = pass->plan->images.precision;
     const size_t size = value_size(pass, value);
     if (accumulate)
-        mio__add(pass->plan->context, pass->workers, size, d, g, d);
+        mio__add(pass->plan->context, pass->workers, precision, size, d, g, d);
     else
-        memcpy(d, g, size * sizeof *d);
+        memcpy(d, g, size * mio__number_size(precision));
 }
 
 void mio__pass_seed(const mio__pass *pass, mio__started *started, size_t value, const float *rows)
@@ -35,16 +36,16 @@ void mio__pass_seed(const mio__pass *pass, mio__started *started, size_t value, 
     const mio__plan *plan = pass->plan;
     if (value == MIO__NONE || plan->gradients[value] == MIO__NONE)
         return;
-    mio__real *gradient = mio__pass_at(pass, plan->gradients[value]);
+    void *gradient = mio__pass_at(pass, plan->gradients[value]);
     const mio__shape *shape = &plan->graph->values[value].shape;
     if (!rows) {
         if (!plan->graph->values[value].consumers && !started[value]) {
-            memset(gradient, 0, value_size(pass, value) * sizeof *gradient);
+            memset(gradient, 0, value_size(pass, value) * mio__number_size(plan->images.precision));
             started[value] = 1;
         }
         return;
     }
-    mio__real *packed = started[value] ? mio__pass_at(pass, plan->seed) : gradient;
+    void *packed = started[value] ? mio__pass_at(pass, plan->seed) : gradient;
     mio__pack(plan->context, pass->workers, shape, &plan->images, rows, packed);
     if (started[value])
         add_gradient(pass, value, 1, packed, gradient);
@@ -53,8 +54,8 @@ void mio__pass_seed(const mio__pass *pass, mio__started *started, size_t value, 
 
 /* ---- steps ---- */
 
-static void conv_backward(const mio__pass *pass, size_t s, const mio__tensor *tensors, int bias, const mio__real *x,
-                          const mio__real *dy, mio__real *dx, int accumulate)
+static void conv_backward(const mio__pass *pass, size_t s, const mio__tensor *tensors, int bias, const void *x,
+                          const void *dy, void *dx, int accumulate)
 {
     const mio__plan *plan = pass->plan;
     if (bias)
@@ -68,7 +69,7 @@ static void conv_backward(const mio__pass *pass, size_t s, const mio__tensor *te
 /* The kernel overwrites dx: where others have written before it, it writes aside, and the sum follows. So it does where
    the residual is the very input. An input whose gradient nobody wants has no room for one: then it goes over dy. */
 static void batch_norm_backward(const mio__pass *pass, mio__started *started, size_t s, const mio__tensor *tensors,
-                                mio__real *dy)
+                                void *dy)
 {
     const mio__plan *plan = pass->plan;
     const mio__step *step = &plan->graph->steps[s];
@@ -76,9 +77,9 @@ static void batch_norm_backward(const mio__pass *pass, mio__started *started, si
     const mio__real *mean = mio__pass_at(pass, plan->statistics[s]);
     const mio__real *rstd = mio__pass_at(pass, plan->statistics[s] + mio__plan_statistics_size(plan, s));
     int accumulate = 0, accumulate_other = 0;
-    mio__real *other = open_gradient(pass, started, step->other, &accumulate_other);
-    mio__real *sum = open_gradient(pass, started, step->input, &accumulate);
-    mio__real *dx = !sum ? dy : accumulate ? mio__pass_at(pass, plan->temporary[s]) : sum;
+    void *other = open_gradient(pass, started, step->other, &accumulate_other);
+    void *sum = open_gradient(pass, started, step->input, &accumulate);
+    void *dx = !sum ? dy : accumulate ? mio__pass_at(pass, plan->temporary[s]) : sum;
     mio__batch_norm_backward(plan->context, pass->workers, pass->scratch, &norm,
                              mio__pass_at(pass, plan->values[step->input]), mio__pass_at(pass, plan->values[s + 1]), dy,
                              tensors[0].value, mean, rstd, tensors[0].gradient, tensors[1].gradient, dx, other,
@@ -87,12 +88,12 @@ static void batch_norm_backward(const mio__pass *pass, mio__started *started, si
         add_gradient(pass, step->input, 1, dx, sum);
 }
 
-static void add_backward(const mio__pass *pass, mio__started *started, const mio__step *step, const mio__real *dy)
+static void add_backward(const mio__pass *pass, mio__started *started, const mio__step *step, const void *dy)
 {
     const size_t inputs[2] = {step->input, step->other};
     for (int i = 0; i < 2; i++) {
         int accumulate = 0;
-        mio__real *dx = open_gradient(pass, started, inputs[i], &accumulate);
+        void *dx = open_gradient(pass, started, inputs[i], &accumulate);
         if (dx)
             add_gradient(pass, inputs[i], accumulate, dy, dx);
     }
@@ -104,7 +105,7 @@ static void run_step(const mio__pass *pass, mio__started *started, size_t s)
     const mio__step *step = &plan->graph->steps[s];
     if (plan->gradients[s + 1] == MIO__NONE)
         return;
-    mio__real *dy = mio__pass_at(pass, plan->gradients[s + 1]);
+    void *dy = mio__pass_at(pass, plan->gradients[s + 1]);
     const mio__layer *layer = mio__step_layer(plan->graph, step);
     const mio__tensor *tensors = pass->tensors + layer->tensor;
     if (step->kind == MIO__LAYER_BATCH_NORM) {
@@ -117,16 +118,17 @@ static void run_step(const mio__pass *pass, mio__started *started, size_t s)
     }
     const mio__shape *input = &plan->graph->values[step->input].shape;
     const mio__shape *output = &plan->graph->values[s + 1].shape;
-    const mio__real *x = mio__pass_at(pass, plan->values[step->input]);
+    const void *x = mio__pass_at(pass, plan->values[step->input]);
     int accumulate = 0;
-    mio__real *dx = open_gradient(pass, started, step->input, &accumulate);
+    void *dx = open_gradient(pass, started, step->input, &accumulate);
     if (step->kind == MIO__LAYER_CONV)
         conv_backward(pass, s, tensors, layer->bias, x, dy, dx, accumulate);
     else if (!dx)
         return;
     else if (step->kind == MIO__LAYER_RELU)
-        mio__relu_backward(plan->context, pass->workers, mio__tensor_size(output, &plan->images),
-                           mio__pass_at(pass, plan->values[s + 1]), dy, dx, accumulate);
+        mio__relu_backward(plan->context, pass->workers, plan->images.precision,
+                           mio__tensor_size(output, &plan->images), mio__pass_at(pass, plan->values[s + 1]), dy, dx,
+                           accumulate);
     else if (step->kind == MIO__LAYER_MAX_POOL)
         mio__max_pool_backward(plan->context, pass->workers, input, output, &plan->images, layer->kernel, layer->stride,
                                layer->padding, x, dy, dx, accumulate);

@@ -1,5 +1,6 @@
 #include "nn/encoder.h"
 
+#include "kernels/target.h"
 #include "nn/network.h"
 
 #include <math.h>
@@ -8,7 +9,9 @@
 static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
 static const char *const initializations[] = {"torchvision", "uniform", NULL};
 
-enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_INITIALIZATION, PARAMETER_COUNT };
+static const char *const precisions[] = {"fp32", "bf16", NULL};
+
+enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_INITIALIZATION, PARAMETER_PRECISION, PARAMETER_COUNT };
 
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
@@ -21,9 +24,21 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
         {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0, initializations,
          "how mio_encoder_initialize draws convolutions: Kaiming normal over the fan-out, or uniform within 1/sqrt(fan-in), "
          "PyTorch's default", ""},
+    [PARAMETER_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, precisions,
+                             "what activations and the factors of products are stored in; weights, sums and statistics are "
+                             "fp32. bf16 needs a CPU with AVX-512 BF16", ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
+
+static mio_status check_setting(size_t index, double value)
+{
+    if (index == PARAMETER_PRECISION && value != MIO__FP32 && !mio__target_has_bf16())
+        return mio__fail(MIO_ERROR_UNSUPPORTED,
+                         "encoder: precision 'bf16' needs a CPU with AVX-512 BF16, which this one lacks or LIBXSMM_TARGET "
+                         "hides; keep 'fp32'");
+    return MIO_OK;
+}
 
 /* ---- life ---- */
 
@@ -55,6 +70,7 @@ mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *ou
     made->graph.context = made->graph.layers.context = made->context;
     made->version = 1;
     mio__settings_init(&made->settings, "encoder", "", parameters, PARAMETER_COUNT);
+    made->settings.check = check_setting;
     const mio_status status = build(made, layers, outputs);
     if (status)
         mio_encoder_release(made);
@@ -140,6 +156,11 @@ void mio__encoder_changed(mio_encoder *encoder)
 mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder)
 {
     return (mio__conv_algorithm)encoder->settings.values[PARAMETER_ALGORITHM];
+}
+
+mio__precision mio__encoder_precision(const mio_encoder *encoder)
+{
+    return (mio__precision)encoder->settings.values[PARAMETER_PRECISION];
 }
 
 int mio__encoder_batch_invariant(const mio_encoder *encoder)

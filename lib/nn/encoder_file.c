@@ -1,5 +1,5 @@
-/* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, and
-   encoder/tensor/NAME with 32-bit floats in PyTorch's layout. All numbers little-endian. */
+/* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, encoder/precision
+   unless that is fp32, and encoder/tensor/NAME with 32-bit floats in PyTorch's layout. All numbers little-endian. */
 #include "nn/network.h"
 
 #include <math.h>
@@ -16,7 +16,8 @@
 enum { GRAPH_HEADER = 6 * 4, LAYER_HEADER = 9 * 4, GRAPH_TAIL = 4 };
 
 static const char graph_record[] = "encoder/graph", norm_record[] = "encoder/normalization",
-                  algorithm_record[] = "encoder/algorithm", tensor_prefix[] = "encoder";
+                  algorithm_record[] = "encoder/algorithm", precision_record[] = "encoder/precision",
+                  tensor_prefix[] = "encoder";
 
 static unsigned char *put32(unsigned char *bytes, size_t value)
 {
@@ -71,7 +72,7 @@ static void pack_graph(const mio__graph *graph, unsigned char *next)
         const mio__layer *layer = &graph->layers.items[i];
         const size_t length = strlen(layer->name);
         const size_t numbers[9] = {
-            layer->kind,   (size_t)layer->inputs[0], (size_t)layer->inputs[1], layer->channels, layer->kernel,
+            layer->kind,   (size_t)layer->inputs[0], (size_t)layer->inputs[1],    layer->channels, layer->kernel,
             layer->stride, layer->padding,           layer->bias || layer->plain, length};
         for (int k = 0; k < 9; k++)
             next = put32(next, numbers[k]);
@@ -97,16 +98,19 @@ static mio_status write_graph(const mio_encoder *encoder, mio__archive_writer *w
 static mio_status write_small(const mio_encoder *encoder, mio__archive_writer *writer)
 {
     const size_t channels = encoder->graph.layers.items[0].channels, size = channels * sizeof(double);
-    unsigned char algorithm[4];
+    unsigned char algorithm[4], precision[4];
     double *both = mio__alloc(encoder->context, 2 * size);
     if (!both)
         return MIO_ERROR_MEMORY;
     memcpy(both, encoder->mean, size);
     memcpy(both + channels, encoder->deviation, size);
     put32(algorithm, mio__encoder_algorithm(encoder));
+    put32(precision, mio__encoder_precision(encoder));
     mio_status status = mio__archive_put(writer, norm_record, both, 2 * size);
     if (!status)
         status = mio__archive_put(writer, algorithm_record, algorithm, sizeof algorithm);
+    if (!status && mio__encoder_precision(encoder) != MIO__FP32)
+        status = mio__archive_put(writer, precision_record, precision, sizeof precision);
     mio__free(encoder->context, both);
     return status;
 }
@@ -360,17 +364,36 @@ mio_status mio__encoder_read_tensors(mio_encoder *encoder, const char *prefix, m
     return status;
 }
 
-static mio_status read_algorithm(mio__archive *archive, uint32_t *algorithm)
+static mio_status read_choice(mio__archive *archive, const char *record, uint32_t last, uint32_t *choice)
 {
     unsigned char bytes[4];
-    const mio_status status = mio__archive_get(archive, algorithm_record, bytes, sizeof bytes);
+    const mio_status status = mio__archive_get(archive, record, bytes, sizeof bytes);
     if (status)
         return status;
     const unsigned char *next = bytes;
-    *algorithm = get32(&next);
-    if (*algorithm > MIO__CONV_FAST)
-        return mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an unknown algorithm %u", algorithm_record,
-                         (unsigned)*algorithm);
+    *choice = get32(&next);
+    if (*choice > last)
+        return mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an unknown value %u", record, (unsigned)*choice);
+    return MIO_OK;
+}
+
+/* How the encoder of the file computed. */
+static mio_status read_choices(mio__archive *archive, uint32_t *algorithm, uint32_t *precision)
+{
+    *precision = MIO__FP32;
+    const mio_status status = read_choice(archive, algorithm_record, MIO__CONV_FAST, algorithm);
+    if (status || !mio__archive_has(archive, precision_record))
+        return status;
+    return read_choice(archive, precision_record, MIO__BF16, precision);
+}
+
+/* A machine without bf16 can still use the weights, which are fp32. */
+static mio_status set_precision(mio_encoder *encoder, uint32_t precision)
+{
+    const mio_status status = mio_encoder_set(encoder, "precision", precision);
+    if (status != MIO_ERROR_UNSUPPORTED)
+        return status;
+    mio__log(encoder->context, MIO_LOG_WARNING, "the file asks for precision 'bf16', which this CPU lacks: fp32 it is");
     return MIO_OK;
 }
 
@@ -393,12 +416,14 @@ static mio_status load_contents(mio_encoder *encoder, mio__archive *archive, int
 mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder)
 {
     mio_encoder *made = NULL;
-    uint32_t algorithm = 0;
+    uint32_t algorithm = 0, precision = 0;
     mio_status status = read_network(context, archive, &made);
     if (!status)
-        status = read_algorithm(archive, &algorithm);
+        status = read_choices(archive, &algorithm, &precision);
     if (!status)
         status = mio_encoder_set(made, "algorithm", algorithm);
+    if (!status)
+        status = set_precision(made, precision);
     if (!status)
         status = load_contents(made, archive, 1);
     if (status)
@@ -430,15 +455,17 @@ static mio_status compare_graph(const mio_encoder *encoder, mio__archive *archiv
 
 mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive)
 {
-    uint32_t algorithm;
+    uint32_t algorithm, precision;
     mio_status status = compare_graph(encoder, archive);
     if (!status)
-        status = read_algorithm(archive, &algorithm);
+        status = read_choices(archive, &algorithm, &precision);
     if (!status)
         status = load_contents(encoder, archive, 0);
     if (!status && algorithm != (uint32_t)mio__encoder_algorithm(encoder))
         mio__log(encoder->context, MIO_LOG_WARNING,
                  "the file was written with another convolution algorithm: results may differ in their last bits");
+    if (!status && precision != (uint32_t)mio__encoder_precision(encoder))
+        mio__log(encoder->context, MIO_LOG_WARNING, "the file was written in another precision: results will differ");
     return status;
 }
 

@@ -3,9 +3,9 @@
 #include "kernels/elementwise.h"
 #include "kernels/pool.h"
 
-mio__real *mio__pass_at(const mio__pass *pass, size_t place)
+void *mio__pass_at(const mio__pass *pass, size_t place)
 {
-    return (mio__real *)(pass->arena + place);
+    return pass->arena + place;
 }
 
 void mio__pass_prepare(const mio__pass *pass)
@@ -23,8 +23,7 @@ void mio__pass_prepare(const mio__pass *pass)
     }
 }
 
-static void conv_forward(const mio__pass *pass, size_t s, const mio__tensor *tensors, int bias, const mio__real *x,
-                         mio__real *y)
+static void conv_forward(const mio__pass *pass, size_t s, const mio__tensor *tensors, int bias, const void *x, void *y)
 {
     const mio__plan *plan = pass->plan;
     mio__conv_forward(plan->convs[s], pass->workers, pass->scratch, x, y);
@@ -34,8 +33,8 @@ static void conv_forward(const mio__pass *pass, size_t s, const mio__tensor *ten
 }
 
 /* tensors: weight, bias, running mean, running variance, number of batches. */
-static void batch_norm_forward(const mio__pass *pass, size_t s, const mio__tensor *tensors, const mio__real *x,
-                               const mio__real *residual, mio__real *y)
+static void batch_norm_forward(const mio__pass *pass, size_t s, const mio__tensor *tensors, const void *x,
+                               const void *residual, void *y)
 {
     const mio__plan *plan = pass->plan;
     const mio__batch_norm norm = mio__plan_batch_norm(plan, s);
@@ -82,17 +81,19 @@ static void run_step(const mio__pass *pass, size_t s)
         run_finished(pass, s);
         return;
     }
-    const mio__real *x = mio__pass_at(pass, plan->values[step->input]);
-    const mio__real *other = step->other == MIO__NONE ? NULL : mio__pass_at(pass, plan->values[step->other]);
-    mio__real *y = mio__pass_at(pass, plan->values[s + 1]);
+    const void *x = mio__pass_at(pass, plan->values[step->input]);
+    const void *other = step->other == MIO__NONE ? NULL : mio__pass_at(pass, plan->values[step->other]);
+    void *y = mio__pass_at(pass, plan->values[s + 1]);
     switch (step->kind) {
     case MIO__LAYER_CONV: conv_forward(pass, s, tensors, layer->bias, x, y); break;
     case MIO__LAYER_BATCH_NORM: batch_norm_forward(pass, s, tensors, x, other, y); break;
     case MIO__LAYER_RELU:
-        mio__relu_forward(plan->context, pass->workers, mio__tensor_size(output, &plan->images), x, y);
+        mio__relu_forward(plan->context, pass->workers, plan->images.precision, mio__tensor_size(output, &plan->images),
+                          x, y);
         break;
     case MIO__LAYER_ADD:
-        mio__add(plan->context, pass->workers, mio__tensor_size(output, &plan->images), x, other, y);
+        mio__add(plan->context, pass->workers, plan->images.precision, mio__tensor_size(output, &plan->images), x,
+                 other, y);
         break;
     case MIO__LAYER_MAX_POOL:
         mio__max_pool_forward(plan->context, pass->workers, input, output, &plan->images, layer->kernel, layer->stride,

@@ -14,7 +14,7 @@ static size_t lane_limit(const mio__graph *graph)
 {
     double most = 0;
     for (size_t s = 0; s < graph->step_count; s++) {
-        const mio__images one = {1, 1, 1, 1};
+        const mio__images one = {1, 1, 1, 1, MIO__FP32};
         double size = (double)mio__tensor_size(&graph->values[s + 1].shape, &one) +
                       (double)mio__tensor_size(&graph->values[graph->steps[s].input].shape, &one);
         if (graph->steps[s].other != MIO__NONE)
@@ -75,10 +75,11 @@ static mio__inference *kind_of(mio_encoder *encoder, size_t lanes)
    this thread alone: an executor that runs other calls while it waits would otherwise meet the lock again. */
 static mio_status ready_plan(mio_encoder *encoder, mio__inference *inference, size_t lanes)
 {
-    if (inference->plan && inference->plan->algorithm != mio__encoder_algorithm(encoder))
+    if (inference->plan && (inference->plan->algorithm != mio__encoder_algorithm(encoder) ||
+                            inference->plan->images.precision != mio__encoder_precision(encoder)))
         free_kind(encoder, inference);
     if (!inference->plan) {
-        const mio__images images = {1, lanes, lanes, 1};
+        const mio__images images = {1, lanes, lanes, 1, mio__encoder_precision(encoder)};
         const mio_status status = mio__plan_create(encoder->context, &encoder->graph, &images,
                                                    mio__encoder_algorithm(encoder), 0, &inference->plan);
         if (status)
@@ -146,7 +147,7 @@ void mio__inference_end(mio_encoder *encoder, mio__inference_run *run)
 static void unpack_value(const mio__inference_run *run, size_t count, size_t value, float *rows)
 {
     const mio__plan *plan = run->pass.plan;
-    const mio__images images = {1, count, plan->images.lanes, 1};
+    const mio__images images = {1, count, plan->images.lanes, 1, plan->images.precision};
     if (rows)
         mio__unpack(plan->context, run->pass.workers, &plan->graph->values[value].shape, &images,
                     mio__pass_at(&run->pass, plan->values[value]), rows);
@@ -163,7 +164,7 @@ void mio__inference_run_batch(const mio__inference_run *run, size_t count, const
                               float *projections)
 {
     const mio__plan *plan = run->pass.plan;
-    const mio__images images = {1, count, plan->images.lanes, 1};
+    const mio__images images = {1, count, plan->images.lanes, 1, plan->images.precision};
     mio__pack(plan->context, run->pass.workers, &plan->graph->values[0].shape, &images, rows,
               mio__pass_at(&run->pass, plan->values[0]));
     mio__pass_forward(&run->pass, last_value(plan->graph, features, projections));

@@ -63,6 +63,8 @@ mio__initialization mio__encoder_initialization(const mio_encoder *encoder);
 int mio__encoder_batch_invariant(const mio_encoder *encoder);
 /** The algorithm that the parameter asks for. */
 mio__conv_algorithm mio__encoder_algorithm(const mio_encoder *encoder);
+/** The parameter "precision". */
+mio__precision mio__encoder_precision(const mio_encoder *encoder);
 /** Name of the algorithm of a layer's convolution in the last training pass; NULL if it has none. For tests. */
 const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char *layer);
 

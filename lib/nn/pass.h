@@ -15,7 +15,7 @@ typedef struct mio__pass {
 } mio__pass;
 
 /** The buffer at a place of the plan. */
-mio__real *mio__pass_at(const mio__pass *pass, size_t place);
+void *mio__pass_at(const mio__pass *pass, size_t place);
 /** Derives the forms of the weights that convolutions read. */
 void mio__pass_prepare(const mio__pass *pass);
 /**

@@ -26,9 +26,10 @@ static size_t round_up(size_t bytes)
 /* Bytes of a tensor; SIZE_MAX / 4, which no allocator grants, where that is beyond the address space. */
 static size_t tensor_bytes(const mio__plan *plan, const mio__shape *shape)
 {
+    const size_t size = mio__number_size(plan->images.precision);
     const double bytes = (double)mio__group_size(shape, &plan->images) * (double)plan->images.views *
-                         (double)plan->images.groups * sizeof(mio__real);
-    return bytes < 0x1p61 ? round_up(mio__tensor_size(shape, &plan->images) * sizeof(mio__real)) : SIZE_MAX / 4;
+                         (double)plan->images.groups * (double)size;
+    return bytes < 0x1p61 ? round_up(mio__tensor_size(shape, &plan->images) * size) : SIZE_MAX / 4;
 }
 
 size_t mio__plan_statistics_size(const mio__plan *plan, size_t step)

@@ -10,7 +10,7 @@
    save     writes an encoder to --file for "embed" and "start"
    start    loads --file, embeds one image, prints "embedded": to be timed from outside
 
-   --algorithm exact|accurate|fast where there is an encoder; --threads (2) everywhere. */
+   --algorithm exact|accurate|fast and --precision fp32|bf16 where there is an encoder; --threads (2) everywhere. */
 #include "pace.h"
 
 #include <mio/mio.h>
@@ -51,6 +51,7 @@ static void make_encoder(job *j, int projected)
 static void choose_algorithm(job *j)
 {
     bench_require(mio_encoder_set_text(j->encoder, "algorithm", bench_text(j->options, "algorithm", "fast")));
+    bench_require(mio_encoder_set_text(j->encoder, "precision", bench_text(j->options, "precision", "fp32")));
 }
 
 /* compare_pytorch.py has the same: Nesterov, weight decay on everything. */

@@ -20,32 +20,32 @@ START_TEST(relu_and_sum)
     const size_t count = sizes[_i];
     mio__real *a = values(count, 1), *b = values(count, 2), *y = values(count, 3), *before = values(count, 3);
     size_t wrong = 0;
-    mio__add(context, 2, count, a, b, y);
+    mio__add(context, 2, MIO__FP32, count, a, b, y);
     for (size_t i = 0; i < count; i++)
         wrong += y[i] != a[i] + b[i];
-    mio__relu_forward(context, 2, count, a, y);
+    mio__relu_forward(context, 2, MIO__FP32, count, a, y);
     for (size_t i = 0; i < count; i++)
         wrong += y[i] != (a[i] > 0 ? a[i] : 0);
-    mio__relu_backward(context, 2, count, a, b, y, 0);
+    mio__relu_backward(context, 2, MIO__FP32, count, a, b, y, 0);
     for (size_t i = 0; i < count; i++)
         wrong += y[i] != (a[i] > 0 ? b[i] : 0);
     memcpy(y, before, count * sizeof *y);
-    mio__relu_backward(context, 2, count, a, b, y, 1);
+    mio__relu_backward(context, 2, MIO__FP32, count, a, b, y, 1);
     for (size_t i = 0; i < count; i++)
         wrong += y[i] != before[i] + (a[i] > 0 ? b[i] : 0);
     ck_assert_uint_eq(wrong, 0);
     /* In place. */
     memcpy(y, b, count * sizeof *y);
-    mio__relu_backward(context, 2, count, a, y, y, 0);
-    mio__add(context, 2, count, y, a, y);
-    mio__relu_forward(context, 2, count, y, y);
+    mio__relu_backward(context, 2, MIO__FP32, count, a, y, y, 0);
+    mio__add(context, 2, MIO__FP32, count, y, a, y);
+    mio__relu_forward(context, 2, MIO__FP32, count, y, y);
     for (size_t i = 0; i < count; i++) {
         const mio__real sum = (a[i] > 0 ? b[i] : 0) + a[i];
         wrong += y[i] != (sum > 0 ? sum : 0);
     }
     ck_assert_uint_eq(wrong, 0);
     y[0] = NAN;
-    mio__relu_forward(context, 2, count, y, y);
+    mio__relu_forward(context, 2, MIO__FP32, count, y, y);
     ck_assert(isnan(y[0]));
     free(a), free(b), free(y), free(before);
     mio_context_release(context);
@@ -193,11 +193,11 @@ static int run_benchmarks(void)
         for (int what = 0; what < 5; what++) {
             const double start = blocked_seconds();
             if (what == 0)
-                mio__add(context, 2, count, a, b, y);
+                mio__add(context, 2, MIO__FP32, count, a, b, y);
             else if (what == 1)
-                mio__relu_forward(context, 2, count, a, y);
+                mio__relu_forward(context, 2, MIO__FP32, count, a, y);
             else if (what == 2)
-                mio__relu_backward(context, 2, count, a, b, y, 0);
+                mio__relu_backward(context, 2, MIO__FP32, count, a, b, y, 0);
             else if (what == 3)
                 mio__pack(context, 2, &shape, &images, (const float *)b, y);
             else

@@ -14,7 +14,7 @@ static const char style[] =
     " padding: 0 1em; }\n"
     "h1 { font-size: 1.7em; margin-bottom: 0; } h2 { font-size: 1.25em; margin: 2em 0 0.3em; }\n"
     "p { max-width: 48em; margin: 0.3em 0 0.8em; }\n"
-    "table { border-collapse: collapse; } th, td { padding: 0.25em 1.2em 0.25em 0; text-align: left; }\n"
+    "table { border-collapse: collapse; margin-bottom: 1em; } th, td { padding: 0.25em 1.2em 0.25em 0; text-align: left; }\n"
     "th { border-bottom: 1px solid #999; font-weight: 600; } td { border-bottom: 1px solid #e4e4e4; }\n"
     "td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }\n"
     "tr.trained td { font-weight: 600; background: #eef5fb; }\n"

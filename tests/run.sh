@@ -11,32 +11,43 @@ work=build/tests
 mkdir -p "$work"
 logs=
 
-# configure_and_test NAME "MESON TEST ARGUMENTS" MESON SETUP ARGUMENTS...
-configure_and_test() {
-    name=$1 tests=$2
-    shift 2
-    echo "== $name"
+# configure NAME MESON SETUP ARGUMENTS...: builds in $work/NAME
+configure() {
+    name=$1
+    shift
     if [ -d "$work/$name/meson-private" ]; then
         meson configure "$work/$name" "$@" >/dev/null
     else
         meson setup "$work/$name" "$@" >"$work/$name.setup.log" || { cat "$work/$name.setup.log"; return 1; }
     fi
     ninja -C "$work/$name" >"$work/$name.build.log" || { tail -n 60 "$work/$name.build.log"; return 1; }
-    rm -f "$work/$name/meson-logs/testlog.json"
-    # A failing test is counted at the end: the other builds are tested all the same.
-    # shellcheck disable=SC2086
-    meson test -C "$work/$name" --no-rebuild --print-errorlogs $tests || true
-    logs="$logs $work/$name/meson-logs/testlog.json"
 }
 
-configure_and_test default "" -Dwerror=true
-configure_and_test minimal "--suite core --suite loss --suite nn --suite data" \
-    -Dauto_features=disabled -Dexamples=false
-CK_FORK=no ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    configure_and_test address "-t 10 --no-suite targets" -Db_sanitize=address,undefined -Db_lundef=false -Dauto_features=disabled \
-    -Djpeg=enabled -Dpng=enabled -Dexamples=false
-CK_FORK=no TSAN_OPTIONS=halt_on_error=1 \
-    configure_and_test thread "-t 10 context loader embed trainer contract" -Db_sanitize=thread -Db_lundef=false -Dauto_features=disabled -Dexamples=false
+# check NAME LOG MESON TEST ARGUMENTS...: a failing test is counted at the end; what comes after is tested all the same
+check() {
+    name=$1 log=$work/$1/meson-logs/$2.json
+    shift 2
+    echo "== $name $*"
+    rm -f "$log"
+    meson test -C "$work/$name" --no-rebuild --print-errorlogs "$@" || true
+    logs="$logs $log"
+}
+
+configure default -Dwerror=true
+check default testlog
+for target in hsw wsm generic; do
+    check default testlog-$target --setup $target
+done
+
+configure minimal -Dauto_features=disabled -Dexamples=false
+check minimal testlog --suite core --suite loss --suite nn --suite data
+
+configure address -Db_sanitize=address,undefined -Db_lundef=false -Dauto_features=disabled -Djpeg=enabled \
+    -Dpng=enabled -Dexamples=false
+CK_FORK=no ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 check address testlog -t 10
+
+configure thread -Db_sanitize=thread -Db_lundef=false -Dauto_features=disabled -Dexamples=false
+CK_FORK=no TSAN_OPTIONS=halt_on_error=1 check thread testlog -t 20
 
 python3 - $logs <<'END'
 import json, sys
@@ -49,7 +60,7 @@ for log in sys.argv[1:]:
         skipped += result == "SKIP"
         if result not in ("OK", "EXPECTEDFAIL", "SKIP"):
             failed += 1
-            print(f"FAILED {log.split('/')[2]}: {test['name']} ({result})")
+            print(f"FAILED {log.split('/')[2]} {log.split('/')[-1]}: {test['name']} ({result})")
 print(f"{passed} passed, {failed} failed, {skipped} skipped")
 sys.exit(1 if failed or not passed else 0)
 END

@@ -60,11 +60,13 @@ class Bench:
         self.pythons = [Python(path) for path in options.python or [sys.executable]]
         self.torches = [p for p in self.pythons if "torch" in p.versions]
         self.files = tempfile.mkdtemp(prefix="mio-bench-")
+        with open("/proc/cpuinfo") as file:
+            self.bf16 = "avx512_bf16" in file.read()
 
-    def ours(self, label, work, *arguments, program="ours"):
+    def ours(self, label, work, *arguments, program="ours", precision="fp32"):
         command = [os.path.join(self.options.build, "tests", "bench", program)]
         command += [work] if program == "ours" else []
-        return Contender("libmio" + (label and " " + label), "ours", [*command, "--pause", "1", *arguments])
+        return Contender("libmio" + (label and " " + label), "ours", [*command, "--pause", "1", *arguments], precision)
 
     def file(self, extension):
         """An encoder of ours, or an export of PyTorch's by the first interpreter that can; None if none can."""
@@ -91,6 +93,8 @@ class Bench:
     def one_step(self, depth, width, batch):
         shape = ("--depth", str(depth), "--width", str(width), "--batch", str(batch // 8 if self.quick else batch))
         contenders = [self.ours(a, "step", *shape, "--algorithm", a) for a in ALGORITHMS]
+        contenders += [self.ours("bf16 " + a, "step", *shape, "--algorithm", a, "--precision", "bf16", precision="bf16")
+                       for a in ALGORITHMS[:2] if self.bf16]
         for python in self.torches:
             contenders += self.layouts(python, "step", shape, True)
         return Job("step-%d-w%d-b%d" % (depth, width, batch),
@@ -121,6 +125,8 @@ class Bench:
         for batch in (1, 64):
             shape = ("--batch", str(batch), "--warm-up", "5")
             contenders = [self.ours(a, "embed", *shape, "--algorithm", a) for a in ALGORITHMS]
+            contenders += [self.ours("bf16 " + a, "embed", *shape, "--algorithm", a, "--precision", "bf16", precision="bf16")
+                           for a in ALGORITHMS[:2] if self.bf16]
             for python in self.torches:
                 for engine in ("eager", "jit", "compile"):
                     if engine == "compile" and (self.quick or python.versions["torch"].startswith("1.")):

@@ -160,6 +160,26 @@ START_TEST(batches_and_changes)
 }
 END_TEST
 
+/* Every request refused in turn: what was made is given back, and the encoder still works. */
+START_TEST(memory_refused)
+{
+    mio_encoder *encoder = small(context);
+    float *images = numbers(12, 2 * 5 * PIXELS);
+    good(mio_encoder_set_text(encoder, "precision", "bf16"));
+    mio_status status = MIO_ERROR_MEMORY;
+    size_t n = 0;
+    while (status == MIO_ERROR_MEMORY) {
+        test_allocator_fail_at(&allocator, ++n);
+        status = train_once(encoder, 2, 5, images);
+    }
+    ck_assert_uint_gt(n, 10);
+    good(status);
+    test_allocator_fail_at(&allocator, 0);
+    free(images);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
 START_TEST(kept_in_files)
 {
     mio_encoder *encoder = small(context), *loaded, *plain = small(context);
@@ -255,6 +275,7 @@ int main(void)
         tcase_add_test(passes, same_bits_for_any_threads);
         tcase_add_test(passes, batches_and_changes);
         tcase_add_test(passes, kept_in_files);
+        tcase_add_test(passes, memory_refused);
         tcase_add_loop_test(group(suite, "learning"), learns_as_fp32, 0, 3);
     }
     SRunner *runner = srunner_create(suite);

@@ -106,20 +106,23 @@ static const mio__recipe_setting small[] = {
     {"encoder.depth", 18},
     {"encoder.base_width", 16},
     {"encoder.stem", MIO_STEM_SMALL},
+    /* Views of 24x24 see CIFAR-10 nearly twice as often in the same time as those of 32x32. */
+    {"encoder.height", 24},
     {"projector.layers", 2},
     {"projector.hidden", 512},
     {"projector.out", 128},
     {"optimizer.momentum", 0.9},
     {"optimizer.nesterov", 1},
     {"optimizer.weight_decay", 5e-4},
-    {"schedule.learning_rate", 0.2},
+    {"schedule.learning_rate", 0.15},
     {"schedule.start", 0},
     {"schedule.minimum", 0},
     {"schedule.warmup", 100},
     {"schedule.warmup_includes", 1},
     {"schedule.unit", 0},
-    {"loader.batch_size", 256},
-    {"trainer.epochs", 20},
+    {"augment.antialias", 1},
+    {"loader.batch_size", 128},
+    {"trainer.epochs", 10},
     {NULL, 0},
 };
 
@@ -127,7 +130,7 @@ static const mio__recipe_setting tiny[] = {
     {"encoder.depth", 18},
     {"encoder.base_width", 16},
     {"encoder.stem", MIO_STEM_SMALL},
-    /* Half the pixels of 28x28 buy twice the epochs. */
+    /* Half the pixels of 28x28: twice the images in the same time. */
     {"encoder.height", 20},
     {"projector.layers", 2},
     {"projector.hidden", 256},
@@ -150,7 +153,7 @@ static const mio__recipe_setting tiny[] = {
     {"augment.crop_ratio_min", 0.85},
     {"augment.crop_ratio_max", 1.18},
     {"loader.batch_size", 128},
-    {"trainer.epochs", 6},
+    {"trainer.epochs", 3},
     {NULL, 0},
 };
 
@@ -238,8 +241,8 @@ static const mio__recipe_kind kinds[] = {
      "lars", "cosine", "mio-paper", paper, NULL},
     {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs",
      "mio", "sgd", "cosine", "mio-reference", reference, NULL},
-    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16, SGD, strong crops, 20 epochs", "mio",
-     "sgd", "cosine", "mio-small", small, NULL},
+    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16 on 24x24 views (for larger images set "
+                  "encoder.height), SGD, strong crops, 10 epochs", "mio", "sgd", "cosine", "mio-small", small, NULL},
     {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 16 on 20x20 views, SGD, minutes on two cores",
      "mio", "sgd", "cosine", "grey", tiny, NULL},
     {"moco_v2", "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, batch norms in the "

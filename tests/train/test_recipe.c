@@ -74,7 +74,7 @@ START_TEST(documented_choices)
         {"mio-reference", "trainer.epochs", 4},     {"mio-reference", "augment.crop_scale_min", 0.2},
         {"mio-reference", "encoder.initialization", 1},
         {"mio-reference", "augment.hue", 0},        {"mio-reference", "augment.jitter_order", 1},
-        {"mio-small", "predictor.layers", 0},       {"mio-small", "trainer.momentum_encoder", 0},
+        {"mio-small", "encoder.height", 24},        {"mio-small", "predictor.layers", 0},       {"mio-small", "trainer.momentum_encoder", 0},
         {"simclr", "loss.temperature", 0.5},        {"simclr", "projector.last_norm", MIO_NORM_AFFINE},
         {"moco_v2", "loss.temperature", 0.2},       {"moco_v2", "trainer.momentum_encoder", 1},
         {"byol", "projector.last_norm", MIO_NORM_NONE}, {"byol", "predictor.layers", 2},
@@ -83,7 +83,7 @@ START_TEST(documented_choices)
         {"simsiam", "trainer.momentum_encoder", 0}, {"barlow_twins", "projector.last_norm", MIO_NORM_NONE},
         {"vicreg", "projector.last_norm", MIO_NORM_NONE}, {"nnclr", "projector.layers", 3},
         {"nnclr", "predictor.layers", 2},           {"supcon", "trainer.labels", 1},
-        {"sogclr", "loss.gamma", 0.9},              {"vicreg", "loader.batch_size", 256},
+        {"sogclr", "loss.gamma", 0.9},              {"vicreg", "loader.batch_size", 128},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         mio_recipe *recipe = new_recipe(choices[i].recipe);
@@ -199,6 +199,7 @@ static mio_recipe *small_recipe(void)
 START_TEST(build_follows_the_parameters)
 {
     mio_recipe *recipe = small_recipe();
+    ck_assert_int_eq(mio_recipe_set(recipe, "encoder.height", 0), MIO_OK);
     mio_trainer *trainer = build(recipe);
     mio_encoder *encoder = mio_trainer_encoder(trainer);
     size_t dim, height, channels;
@@ -229,6 +230,7 @@ START_TEST(schedule_ends_with_the_run)
 {
     mio_recipe *recipe = small_recipe();
     ck_assert_int_eq(mio_recipe_set(recipe, "schedule.warmup", 2), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "schedule.learning_rate", 0.2), MIO_OK);
     ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 3), MIO_OK); /* of three steps each */
     mio_trainer *trainer = build(recipe);
     for (uint64_t step = 0; step < 9; step++) {

@@ -42,7 +42,7 @@ find_package(mio 0.1 REQUIRED)
 add_executable(consumer consumer.c)
 target_link_libraries(consumer PRIVATE $target)
 END
-        cmake -S "$work/cmake" -B "$work/cmake/build" -DCMAKE_PREFIX_PATH="$work/moved" >"$work/cmake/log" 2>&1 &&
+        cmake -G Ninja -S "$work/cmake" -B "$work/cmake/build" -DCMAKE_PREFIX_PATH="$work/moved" >"$work/cmake/log" 2>&1 &&
             cmake --build "$work/cmake/build" >>"$work/cmake/log" 2>&1 || { cat "$work/cmake/log"; exit 1; }
         "$work/cmake/build/consumer"
     done

@@ -111,7 +111,8 @@ MIO_API mio_status mio_analysis_encoder_weights(const mio_encoder *encoder, size
  * Weights and running statistics are as before, bit for bit, when the call returns, also after an error; the gradients are
  * not, and a mio_encoder_backward needs a new mio_encoder_forward.
  * Errors: those of the passes and of mio_loss_compute_f64; MIO_ERROR_UNSUPPORTED (the losses that
- * mio_analysis_hessian_product refuses); MIO_ERROR_ARGUMENT (an encoder without projections; a step that is not finite).
+ * mio_analysis_hessian_product refuses); MIO_ERROR_ARGUMENT (an encoder without projections; a step below 0 or not
+ * finite).
  * Memory: 3 doubles and 2 floats a weight. Thread-safety: one call at a time on encoder and loss.
  */
 MIO_API mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mio_loss *loss, size_t pairs,
@@ -119,7 +120,7 @@ MIO_API mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mi
                                                         double *product);
 /**
  * Its spectrum, as mio_analysis_hessian_spectrum: each step is two passes forward and back.
- * Memory on top: (steps + 1) doubles a weight.
+ * Errors: both's; MIO_ERROR_ARGUMENT (an encoder without weights). Memory on top: (steps + 1) doubles a weight.
  */
 MIO_API mio_status mio_analysis_encoder_hessian_spectrum(mio_encoder *encoder, mio_loss *loss, size_t pairs,
                                                          const float *images, double step, size_t steps, uint64_t probe,

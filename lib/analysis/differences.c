@@ -3,12 +3,18 @@
 #include <math.h>
 #include <string.h>
 
+/* Scaled by a power of two, so that no square over- or underflows. */
 static double length(size_t size, const double *x)
 {
-    double sum = 0;
+    double largest = 0, sum = 0;
+    int exponent;
     for (size_t i = 0; i < size; i++)
-        sum += x[i] * x[i];
-    return sqrt(sum);
+        largest = fmax(largest, fabs(x[i]));
+    frexp(largest, &exponent);
+    const double scale = ldexp(1, exponent < -1000 ? 1000 : -exponent);
+    for (size_t i = 0; i < size; i++)
+        sum += x[i] * scale * (x[i] * scale);
+    return sqrt(sum) / scale;
 }
 
 /* The gradient at x + h direction; `moved` is where that point is made. */

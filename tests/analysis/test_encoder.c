@@ -289,11 +289,12 @@ START_TEST(test_refusals)
     size_t count;
     mio_context *context = support_context(1);
     mio_loss *mio = support_loss(context, "mio", NULL), *byol = support_loss(context, "byol", NULL);
-    mio_encoder *encoder = linear_encoder(context), *plain;
+    mio_encoder *encoder = linear_encoder(context), *plain, *untrained;
     mio_builder *builder;
     ASSERT_OK(mio_builder_create(context, CHANNELS, SIZE, SIZE, &builder));
     const mio_node mean = mio_builder_global_average_pool(builder, mio_builder_input(builder));
     ASSERT_OK(mio_builder_finish(builder, mean, -1, &plain));
+    ASSERT_OK(mio_builder_finish(builder, mean, mean, &untrained));
     mio_builder_release(builder);
 #define REFUSES(status, encoder, loss, pairs, images, step, steps)                                                     \
     ck_assert_int_eq(                                                                                                  \
@@ -303,6 +304,7 @@ START_TEST(test_refusals)
     REFUSES(MIO_ERROR_ARGUMENT, NULL, mio, IMAGES, images, 0, 1);
     REFUSES(MIO_ERROR_ARGUMENT, encoder, NULL, IMAGES, images, 0, 1);
     REFUSES(MIO_ERROR_ARGUMENT, plain, mio, IMAGES, images, 0, 1);
+    REFUSES(MIO_ERROR_ARGUMENT, untrained, mio, IMAGES, images, 0, 1);
     REFUSES(MIO_ERROR_ARGUMENT, encoder, mio, 0, images, 0, 1);
     REFUSES(MIO_ERROR_ARGUMENT, encoder, mio, SIZE_MAX / 2, images, 0, 1);
     REFUSES(MIO_ERROR_ARGUMENT, encoder, mio, IMAGES, NULL, 0, 1);
@@ -312,6 +314,7 @@ START_TEST(test_refusals)
     ck_assert_int_eq(mio_analysis_encoder_weights(NULL, &count), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_encoder_weights(encoder, NULL), MIO_ERROR_ARGUMENT);
     mio_encoder_release(plain);
+    mio_encoder_release(untrained);
     mio_encoder_release(encoder);
     mio_loss_release(mio);
     mio_loss_release(byol);

@@ -312,6 +312,26 @@ START_TEST(test_strange_rows)
 }
 END_TEST
 
+/* A product is linear: a direction of any length gives the same, times a power of two. */
+START_TEST(test_long_directions)
+{
+    static const int powers[] = {600, -600};
+    mio_context *context = support_context(2);
+    mio_loss *loss = loss_of(context, &samples[_i], PAIRS, DIM);
+    ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, expected));
+    for (size_t p = 0; p < 2; p++) {
+        for (size_t i = 0; i < COUNT; i++)
+            other[i] = ldexp(direction[i], powers[p]);
+        ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, other, product));
+        for (size_t i = 0; i < COUNT; i++)
+            ck_assert_msg(product[i] == ldexp(expected[i], powers[p]), "%s: %g of %g", samples[_i].name, product[i],
+                          expected[i]);
+    }
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
 /* ---- memory and refusals ---- */
 
 START_TEST(test_memory)
@@ -409,6 +429,7 @@ int main(void)
     tcase_add_test(tests, test_exhausted);
     tcase_add_loop_test(tests, test_threads, 0, 2);
     tcase_add_loop_test(tests, test_strange_rows, 0, 4);
+    tcase_add_loop_test(tests, test_long_directions, 0, SAMPLES);
     tcase_add_test(tests, test_memory);
     tcase_add_loop_test(tests, test_out_of_memory, 10, 14); /* closed forms, and differences */
     tcase_add_test(tests, test_refusals);

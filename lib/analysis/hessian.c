@@ -11,8 +11,7 @@
 typedef struct hessian {
     mio_loss *loss;
     size_t pairs, dim;
-    double *
-        own; /* where the products are differences: both views, one after the other, and room for as much again twice */
+    double *own; /* where products are differences: both views, one after the other, and room for as much twice */
     mio__curvature curvature;
 } hessian;
 

@@ -1,10 +1,10 @@
 /* Losses against learnable rows, one a class, means over all N = 2B rows (both views have the image's label y). Both
-   are experimental: their conventions are stated here and have not been held against an official implementation. cam
-   class anchor margin (arXiv 2306.00630), rows e as they are, anchors c: mean of |e - c_y|^2 / 2 + 1/2 sum over ordered
-   k != l of max(0, 2 anchor_margin - |c_k - c_l|)^2
+   are experimental: their conventions are stated here and have not been held against an official implementation.
+       cam        class anchor margin (arXiv 2306.00630), rows e as they are, anchors c:
+                  mean of |e - c_y|^2 / 2 + 1/2 sum over ordered k != l of max(0, 2 anchor_margin - |c_k - c_l|)^2
                   + 1/2 sum over k of max(0, norm_margin - |c_k|)^2
        prototype  for class-incremental learning, in the form of CIDER (Ming et al. 2023), unit vectors u, prototypes c
-   of length 1: mean of the cross-entropy of softmax(u . c / t) with y
+                  of length 1: mean of the cross-entropy of softmax(u . c / t) with y
                   + mean over k of log(mean over l != k of exp(c_k . c_l / t)) */
 #include "loss/loss.h"
 

@@ -1,10 +1,10 @@
 /* Losses over the columns of a batch (no normalisation of rows). With B images, d columns, z_c a view less its column
    means, D = z_c1^T z_c2 and the like never held as a whole:
        barlow_twins  u = z_c / sqrt(var + 1e-5) with var over B; C = u1^T u2 / B;
-                     sum over k of (C_kk - 1)^2 + off_diagonal_weight x sum over k != l of C_kl^2   (Zbontar et al.
-   2021) vicreg        invariance_weight x mean over B d of (z1 - z2)^2
-                     + variance_weight / 2 x sum over views of mean over k of max(0, 1 - sqrt(var_k + 1e-4)), var over B
-   - 1
+                     sum over k of (C_kk - 1)^2 + off_diagonal_weight x sum over k != l of C_kl^2  (Zbontar et al. 2021)
+       vicreg        invariance_weight x mean over B d of (z1 - z2)^2
+                     + variance_weight / 2 x sum over views of mean over k of max(0, 1 - sqrt(var_k + 1e-4)),
+                     var over B - 1
                      + covariance_weight x sum over views of 1/d sum over k != l of Cov_kl^2, Cov = z_c^T z_c / (B - 1)
                      (Bardes et al. 2022, the official code)
    Items are blocks of columns: one owns its columns' statistics, its tiles of the d x d matrix and its gradient. */

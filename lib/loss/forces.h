@@ -38,8 +38,8 @@ typedef struct mio__forces {
     size_t terms;
     mio__term term[MIO__PAIR_TERMS];
     const mio__dual *cosine; /* per pair: of its two rows */
-    const mio__dual
-        *log_sum[MIO__PAIR_TERMS];    /* per slot: log of the sum of exp(rate s) over its negatives of the choice */
+    /* per slot: log of the sum of exp(rate s) over its negatives of the choice */
+    const mio__dual *log_sum[MIO__PAIR_TERMS];
     mio__dual *attraction;            /* per pair, written: the derivative by its cosine, without the L2 term's */
     double l2;                        /* written: the L2 term's */
     mio__pull *pull[MIO__PAIR_TERMS]; /* per slot of a row, written unless the term is logistic */

@@ -1,9 +1,11 @@
 /* Losses against a queue of earlier unit vectors Q. With t the temperature, means over the B images, q, k, p unit
-   vectors: moco   -q_b . k_b / t + log(exp(q_b . k_b / t) + sum over Q of exp(q_b . Q / t))   (He et al. 2020) q from
-   z1; k, a constant, from the targets t2, or z2 itself nnclr  half the sum over both orders of the views of -n_b . p_b
-   / t + log(sum over images c of exp(n_b . p_c / t)), n_b the member of Q nearest to view 1's projection (targets t1,
-   or z1), p the predictions z2 of view 2, and the views exchanged (Dwibedi et al. 2021, the paper's form) The loss sees
-   the queue as it was; afterwards k (moco) or view 1's projections (nnclr) replace its oldest rows. */
+   vectors:
+       moco   -q_b . k_b / t + log(exp(q_b . k_b / t) + sum over Q of exp(q_b . Q / t))   (He et al. 2020)
+              q from z1; k, a constant, from the targets t2, or z2 itself
+       nnclr  half the sum over both orders of the views of
+              -n_b . p_b / t + log(sum over images c of exp(n_b . p_c / t)), n_b the member of Q nearest to view 1's
+              projection (targets t1, or z1), p the predictions z2 of view 2   (Dwibedi et al. 2021, the paper's form)
+   The loss sees the queue as it was; afterwards k (moco) or view 1's projections (nnclr) replace its oldest rows. */
 #include "loss/cross.h"
 #include "loss/loss.h"
 

@@ -1,9 +1,11 @@
 /* Global contrastive loss with moving averages (Yuan et al. 2022, SogCLR). With N = 2B rows, n = N - 2 negatives each
-   and a number u for every image of the dataset: g_i = mean over negatives of exp(s / t) u_i = (1 - gamma) u + gamma
-   g_i, g_i at the image's first visit; u becomes the mean over both views w_ij = exp(s_ij / t) / max(u_i, 1e-8), a
-   constant to the gradient L = 1/B sum over rows of (-s+ + mean over negatives of w s) The value says nothing; the
-   gradient at gamma 1 is 2 t times that of dcl. Of an image that occurs twice in a batch, the later row's u stays. u is
-   kept as its logarithm. */
+   and a number u for every image of the dataset:
+       g_i = mean over negatives of exp(s / t)
+       u_i = (1 - gamma) u + gamma g_i, g_i at the image's first visit; u becomes the mean over both views
+       w_ij = exp(s_ij / t) / max(u_i, 1e-8), a constant to the gradient
+       L = 1/B sum over rows of (-s+ + mean over negatives of w s)
+   The value says nothing; the gradient at gamma 1 is 2 t times that of dcl. Of an image that occurs twice in a batch,
+   the later row's u stays. u is kept as its logarithm. */
 #include "loss/loss.h"
 
 #include <math.h>

@@ -1,9 +1,10 @@
 /* Losses in which every row of a label is a positive of every other. With x = s / t, N = 2B rows, P(i) the other rows
-   of row i's label (its other view included), Neg(i) the rows of other labels, means over all rows: supcon  (t / base)
-   (-mean over P of x + log of the sum of exp(x) over all other rows)     (Khosla et al. 2020) schane  -log(A / |P|) +
-   log(A + Q), A = sum over P of exp(x), Q = |Neg| (sum over Neg of exp(2 x)) / (sum over Neg of exp(x)) schane is
-   experimental: hard negatives weighted by their similarity (arXiv 2308.14893, 2402.14551), in a form known from a
-   re-implementation, with the weights over negatives alone and unit vectors. Without labels supcon is nt_xent. */
+   of row i's label (its other view included), Neg(i) the rows of other labels, means over all rows:
+       supcon  (t / base) (-mean over P of x + log of the sum of exp(x) over all other rows)     (Khosla et al. 2020)
+       schane  -log(A / |P|) + log(A + Q), A = sum over P of exp(x),
+               Q = |Neg| (sum over Neg of exp(2 x)) / (sum over Neg of exp(x))
+   schane is experimental: hard negatives weighted by their similarity (arXiv 2308.14893, 2402.14551), in a form known
+   from a re-implementation, with weights over negatives alone and unit vectors. Without labels supcon is nt_xent. */
 #include "loss/loss.h"
 
 #include <math.h>

@@ -108,6 +108,15 @@ static inline void support_widen(size_t count, const float *from, double *to)
         to[i] = from[i];
 }
 
+/* The value of rows of both views, one after the other; gradient likewise, or NULL. */
+static inline double support_compute(mio_loss *loss, size_t pairs, size_t dim, const double *rows, double *gradient)
+{
+    double value = NAN;
+    ASSERT_OK(mio_loss_compute_f64(loss, pairs, dim, rows, rows + pairs * dim, &value, gradient,
+                                   gradient ? gradient + pairs * dim : NULL));
+    return value;
+}
+
 /* Runs a suite of one case. */
 static inline int support_run(const char *name, TCase *cases)
 {

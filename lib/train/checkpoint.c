@@ -87,11 +87,17 @@ static mio_status put_part(const mio_trainer *trainer, mio__archive_writer *writ
     return status ? status : mio__archive_put(writer, record, values, count * sizeof *values);
 }
 
+/* Where a larger batch has shortened the epoch, the loader's place may lie behind its end: then the next one begins. */
 static mio_status put_position(const mio_trainer *trainer, mio__archive_writer *writer)
 {
     char text[POSITION_SIZE];
-    uint64_t epoch, batch;
+    uint64_t epoch, batch, steps;
     mio__loader_position(trainer->loader, &epoch, &batch);
+    const mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps);
+    if (status)
+        return status;
+    if (batch >= steps)
+        epoch++, batch = 0;
     snprintf(text, sizeof text, "images %zu channels %zu steps %" PRIu64 " epoch %" PRIu64 " batch %" PRIu64,
              mio_dataset_count(mio__loader_dataset(trainer->loader)),
              mio_dataset_channels(mio__loader_dataset(trainer->loader)), trainer->steps_done, epoch, batch);

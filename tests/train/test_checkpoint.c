@@ -1,6 +1,8 @@
 #define _DEFAULT_SOURCE /* fork, usleep, mkdtemp, RLIMIT_FSIZE */
 #include "tiny.h"
 
+#include "train/trainer.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -99,6 +101,26 @@ START_TEST(parameters_come_back)
     ck_assert_double_eq(value, 1);
     ck_assert_int_eq(mio_trainer_get(restored, "epochs", &value), MIO_OK);
     ck_assert_double_eq(value, 100); /* how far to go is the host's to say */
+    mio_trainer_release(saved);
+    mio_trainer_release(restored);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Saved behind the end of an epoch that a larger batch has shortened: both go on with the next one. */
+START_TEST(batch_size_changes_in_mid_epoch)
+{
+    mio_context *context = tiny_context(2);
+    mio_trainer *saved = new_trainer(context, NULL), *restored = new_trainer(context, NULL);
+    double losses[2][3];
+    tiny_run(saved, TINY_STEPS_PER_EPOCH - 1, NULL);
+    ck_assert_int_eq(mio_loader_set(saved->loader, "batch_size", 2 * TINY_BATCH), MIO_OK);
+    ck_assert_int_eq(mio_trainer_save(saved, path), MIO_OK);
+    ck_assert_msg(!mio_trainer_restore(restored, path), "%s", mio_last_error());
+    tiny_run(saved, 3, losses[0]);
+    tiny_run(restored, 3, losses[1]);
+    ck_assert_mem_eq(losses[0], losses[1], sizeof losses[0]);
+    ck_assert(tiny_equal(saved, restored));
     mio_trainer_release(saved);
     mio_trainer_release(restored);
     mio_context_release(context);
@@ -296,6 +318,7 @@ int main(void)
     tcase_add_loop_test(tests, resumed_run_is_the_same_run, 0, sizeof runs / sizeof *runs);
     tcase_add_test(tests, saving_changes_nothing);
     tcase_add_test(tests, parameters_come_back);
+    tcase_add_test(tests, batch_size_changes_in_mid_epoch);
     tcase_add_test(tests, encoder_can_be_loaded_from_it);
     tcase_add_loop_test(tests, other_parts_are_refused, 0, 3);
     tcase_add_test(tests, an_encoder_file_is_no_checkpoint);

@@ -4,6 +4,11 @@
 
 enum { LAYER_LIMIT = 64 };
 
+static int is_norm(mio_norm norm)
+{
+    return norm == MIO_NORM_NONE || norm == MIO_NORM_PLAIN || norm == MIO_NORM_AFFINE;
+}
+
 static mio_node add_norm(mio_builder *builder, mio_node x, mio_norm norm)
 {
     return norm == MIO_NORM_PLAIN ? mio_builder_batch_norm_plain(builder, x) : mio_builder_batch_norm(builder, x);
@@ -17,6 +22,10 @@ mio_node mio_builder_mlp(mio_builder *builder, mio_node input, size_t layers, si
                                                      "a multi-layer perceptron (projector, predictor) has 1 to %d "
                                                      "layers, not %zu",
                                                      LAYER_LIMIT, layers));
+    if (!is_norm(hidden_norm) || !is_norm(last_norm))
+        return mio__builder_stick(
+            builder, mio__fail(MIO_ERROR_ARGUMENT, "the norms of a multi-layer perceptron are 0, 1 or 2, not %d and %d",
+                               (int)hidden_norm, (int)last_norm));
     char name[MIO__LAYER_NAME_LIMIT + 1] = "";
     mio__builder_take_name(builder, name);
     mio_node x = input;

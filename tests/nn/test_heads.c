@@ -112,6 +112,10 @@ START_TEST(refusals)
     ck_assert_int_eq(mio_builder_mlp(b, h, 0, 1, 1, MIO_NORM_NONE, MIO_NORM_NONE), -1);
     refused(mio_builder_finish(b, h, z, &made), MIO_ERROR_ARGUMENT, "1 to 64 layers");
     mio_builder_release(b);
+    good(mio_builder_create(context, 3, 1, 1, &b));
+    ck_assert_int_eq(mio_builder_mlp(b, mio_builder_input(b), 2, 4, 4, MIO_NORM_AFFINE, (mio_norm)3), -1);
+    refused(mio_builder_finish(b, 0, -1, &made), MIO_ERROR_ARGUMENT, "not 2 and 3");
+    mio_builder_release(b);
     free(images);
     mio_encoder_release(encoder);
     mio_encoder_release(without);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # From a bare Debian 12 to a trained encoder: installs what is missing, builds, pretrains a small encoder on the images
-# of Fashion-MNIST without their labels (about two minutes on two cores), measures it against the same encoder
+# of Fashion-MNIST without their labels (two to three minutes on two cores), measures it against the same encoder
 # untrained and against raw pixels, and draws a page about it. Asks nothing; needs root or sudo only where packages are
 # missing. Everything is written to build/quickstart; another run starts afresh. Arguments are handed on to pretrain.
 set -eu

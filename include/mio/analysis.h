@@ -64,7 +64,8 @@ MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t 
 /**
  * The product of the loss's Hessian by the rows with a direction: how the gradient of mio_loss_compute_f64 changes as the raw
  * rows move along it, through the normalisation. direction, product: 2 x pairs x dim, first the rows of z1; they overlap
- * nothing. What a loss learns or was given (tensors, labels) is held.
+ * nothing. What a loss learns or was given (tensors, labels) is held; its tensors' gradients are overwritten, as by
+ * displacements and spectra.
  *
  * In closed form for "mio", "mio_decoupled", "nt_xent", "dcl", "hcl", "supcon", "schane" and "siglip". For "barlow_twins",
  * "vicreg", "cam", "prototype" and a caller's own loss with compute_f64 by central differences of the gradient, with a step

@@ -40,7 +40,8 @@ static inline __attribute__((always_inline)) void mio__store(mio__real *to, mio_
     memcpy(to, &v, sizeof v);
 }
 
-/* ---- stored numbers: loads and stores that convert, to the nearest, ties to even; NaN stays NaN ---- */
+/* ---- stored numbers: loads and stores that convert, to the nearest, ties to even; NaN stays NaN. The processor's own
+   conversion to bf16 makes subnormal numbers 0, mio__narrow keeps them. ---- */
 
 #ifdef MIO_BF16
 typedef uint16_t mio__halves __attribute__((vector_size(MIO__VECTOR_BYTES / 2)));

@@ -119,8 +119,9 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 /**
  * A named, complete set of choices for a run: encoder, loss, optimizer, schedule, augmentation, loader. Parameters of the
  * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
- * "loader.batch_size", "encoder.depth", "projector.hidden", "predictor.layers", "trainer.epochs". A "schedule.total" that neither the recipe
- * nor the caller set becomes the length of the run. Names that mio_recipe_parameter gives live as long as the recipe.
+ * "loader.batch_size", "encoder.depth", "encoder.precision", "projector.hidden", "predictor.layers", "trainer.epochs". A
+ * "schedule.total" that neither the recipe nor the caller set becomes the length of the run. Names that mio_recipe_parameter
+ * gives live as long as the recipe.
  */
 typedef struct mio_recipe mio_recipe;
 

@@ -450,6 +450,20 @@ static mio_node add_predictor(const construction *c, mio_builder *builder, mio_n
                   : -1;
 }
 
+/* Gives the new encoder its own parameters. */
+static mio_status set_encoder(const construction *c)
+{
+    const double *values = c->recipe->encoder.values;
+    mio_status status = mio_encoder_set(c->encoder, "algorithm", values[MIO__RECIPE_ALGORITHM]);
+    if (!status)
+        status = mio_encoder_set(c->encoder, "precision", values[MIO__RECIPE_PRECISION]);
+    if (!status)
+        status = mio_encoder_set(c->encoder, "initialization", values[MIO__RECIPE_INITIALIZATION]);
+    if (!status && values[MIO__RECIPE_INITIALIZATION] != 0)
+        status = mio_encoder_initialize(c->encoder, mio__seed(c->recipe->context));
+    return status ? status : mio_encoder_set_normalization(c->encoder, c->channels, c->mean, c->deviation);
+}
+
 static mio_status make_encoder(construction *c)
 {
     const double *encoder = c->recipe->encoder.values;
@@ -464,11 +478,7 @@ static mio_status make_encoder(construction *c)
     const mio_node predictions = add_predictor(c, builder, projections);
     status = mio_builder_finish_with_predictions(builder, features, projections, predictions, &c->encoder);
     mio_builder_release(builder);
-    if (!status && encoder[MIO__RECIPE_INITIALIZATION] != 0) {
-        status = mio_encoder_set(c->encoder, "initialization", encoder[MIO__RECIPE_INITIALIZATION]);
-        status = status ? status : mio_encoder_initialize(c->encoder, mio__seed(c->recipe->context));
-    }
-    return status ? status : mio_encoder_set_normalization(c->encoder, c->channels, c->mean, c->deviation);
+    return status ? status : set_encoder(c);
 }
 
 static mio_status make_views(construction *c)

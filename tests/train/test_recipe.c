@@ -226,6 +226,67 @@ START_TEST(build_follows_the_parameters)
 }
 END_TEST
 
+/* The recipe's own rows for what the encoder has too: the same choices and defaults. */
+START_TEST(encoder_parameters_are_the_encoders)
+{
+    mio_recipe *recipe = small_recipe();
+    mio_trainer *trainer = build(recipe);
+    const mio_encoder *encoder = mio_trainer_encoder(trainer);
+    size_t found = 0;
+    for (size_t i = 0; i < mio_recipe_parameter_count(recipe); i++)
+        for (size_t k = 0; k < mio_encoder_parameter_count(encoder); k++) {
+            mio_parameter_info ours = {.struct_size = sizeof ours}, theirs = {.struct_size = sizeof theirs};
+            ck_assert_int_eq(mio_recipe_parameter(recipe, i, &ours), MIO_OK);
+            ck_assert_int_eq(mio_encoder_parameter(encoder, k, &theirs), MIO_OK);
+            if (strncmp(ours.name, "encoder.", 8) || strcmp(ours.name + 8, theirs.name))
+                continue;
+            ck_assert_uint_eq(ours.choice_count, theirs.choice_count);
+            for (size_t c = 0; c < ours.choice_count; c++)
+                ck_assert_str_eq(ours.choices[c], theirs.choices[c]);
+            ck_assert_double_eq(ours.default_value, theirs.default_value);
+            found++;
+        }
+    ck_assert_uint_eq(found, 3); /* algorithm, initialization, precision */
+    mio_trainer_release(trainer);
+    mio_recipe_release(recipe);
+}
+END_TEST
+
+START_TEST(algorithm_and_precision_reach_the_encoder)
+{
+    mio_recipe *recipe = small_recipe();
+    mio_trainer *plain = build(recipe), *trainer = NULL;
+    mio_dataset *dataset;
+    double value;
+    ck_assert_int_eq(mio_recipe_set_text(recipe, "encoder.algorithm", "exact"), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set_text(recipe, "encoder.precision", "fp64"), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "bf16"));
+    ck_assert_int_eq(mio_recipe_set_text(recipe, "encoder.precision", "bf16"), MIO_OK);
+    ck_assert_int_eq(tiny_dataset(context, &dataset), MIO_OK);
+    const int has_bf16 = mio_encoder_set_text(mio_trainer_encoder(plain), "precision", "bf16") == MIO_OK;
+    const mio_status status = mio_recipe_build(recipe, dataset, &trainer);
+    if (has_bf16) {
+        ck_assert_msg(!status, "%s", mio_last_error());
+        ck_assert_int_eq(mio_encoder_get(mio_trainer_encoder(trainer), "precision", &value), MIO_OK);
+        ck_assert_double_eq(value, 1);
+        tiny_run(trainer, 2, NULL);
+        mio_trainer_release(trainer);
+    } else {
+        ck_assert_int_eq(status, MIO_ERROR_UNSUPPORTED);
+        ck_assert_ptr_nonnull(strstr(mio_last_error(), "precision 'bf16' needs"));
+        ck_assert_ptr_null(trainer);
+    }
+    ck_assert_int_eq(mio_recipe_set_text(recipe, "encoder.precision", "fp32"), MIO_OK);
+    ck_assert_msg(!mio_recipe_build(recipe, dataset, &trainer), "%s", mio_last_error());
+    ck_assert_int_eq(mio_encoder_get(mio_trainer_encoder(trainer), "algorithm", &value), MIO_OK);
+    ck_assert_double_eq(value, 0);
+    mio_trainer_release(trainer);
+    mio_trainer_release(plain);
+    mio_dataset_release(dataset);
+    mio_recipe_release(recipe);
+}
+END_TEST
+
 START_TEST(schedule_ends_with_the_run)
 {
     mio_recipe *recipe = small_recipe();
@@ -318,6 +379,8 @@ int main(void)
     tcase_add_test(tests, parameters_are_the_parts);
     tcase_add_test(tests, refusals_name_the_culprit);
     tcase_add_test(tests, build_follows_the_parameters);
+    tcase_add_test(tests, encoder_parameters_are_the_encoders);
+    tcase_add_test(tests, algorithm_and_precision_reach_the_encoder);
     tcase_add_test(tests, schedule_ends_with_the_run);
     tcase_add_test(tests, one_recipe_builds_runs_of_their_own);
     tcase_add_test(tests, parts_can_be_replaced);

@@ -44,22 +44,71 @@ static size_t choice_count(const mio__parameter *row)
     return count;
 }
 
+enum { NAME_LIMIT = 60, NEAREST = 4 }; /* bytes of a name that count; how many names are proposed */
+
+/* How many letters of one name must be changed, added or dropped to make the other; 0 also where one holds the other. */
+static size_t name_distance(const char *given, const char *name)
+{
+    size_t row[NAME_LIMIT + 1]; /* of Levenshtein's table: distances from what has been read of name to each given[0..j) */
+    const size_t length = strnlen(given, NAME_LIMIT);
+    if (length && (strstr(name, given) || strstr(given, name)))
+        return 0;
+    for (size_t j = 0; j <= length; j++)
+        row[j] = j;
+    for (size_t i = 0; name[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < length; j++) {
+            const size_t changed = diagonal + (given[j] != name[i]);
+            const size_t shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            diagonal = row[j + 1];
+            row[j + 1] = changed < shorter + 1 ? changed : shorter + 1;
+        }
+    }
+    return row[length];
+}
+
+/* The names of the table in its order, with commas; 0 if they do not fit. */
+static int list_names(const mio__settings *settings, char *buffer, size_t size)
+{
+    size_t used = (size_t)snprintf(buffer, size, "%s", settings->count ? "it has " : "it has none");
+    for (size_t i = 0; i < settings->count && used < size; i++)
+        used += (size_t)snprintf(buffer + used, size - used, "%s%s", i ? ", " : "", settings->table[i].name);
+    return used < size;
+}
+
+/* Of a table too long to list: the names nearest to the given one, and where to find the others. */
+static void list_nearest(const mio__settings *settings, const char *given, char *buffer, size_t size)
+{
+    size_t distances[MIO__SETTINGS_LIMIT];
+    for (size_t i = 0; i < settings->count; i++)
+        distances[i] = name_distance(given, settings->table[i].name);
+    size_t used = (size_t)snprintf(buffer, size, "nearest of its %zu are ", settings->count);
+    for (size_t k = 0; k < NEAREST && used < size; k++) {
+        size_t best = 0;
+        for (size_t i = 1; i < settings->count; i++)
+            best = distances[i] < distances[best] ? i : best;
+        distances[best] = SIZE_MAX;
+        used += (size_t)snprintf(buffer + used, size - used, "%s%s", k ? ", " : "", settings->table[best].name);
+    }
+    if (used < size)
+        snprintf(buffer + used, size - used, "; mio_%s_parameter tells them all", settings->noun);
+}
+
 /* Index of a parameter, or settings->count after recording who has what. */
 static size_t settings_find(const mio__settings *settings, const char *parameter)
 {
     for (size_t i = 0; parameter && i < settings->count; i++)
         if (!strcmp(parameter, settings->table[i].name))
             return i;
-    char title[96], known[320] = "";
-    size_t used = 0;
-    for (size_t i = 0; i < settings->count && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", settings->table[i].name);
+    char title[96], known[320];
+    if (!list_names(settings, known, sizeof known))
+        list_nearest(settings, parameter ? parameter : "", known, sizeof known);
     settings_title(settings, title, sizeof title);
     if (parameter)
-        mio__fail(MIO_ERROR_ARGUMENT, "%s has no parameter '%s'; it has %s", title, parameter,
-                  known[0] ? known : "none");
+        mio__fail(MIO_ERROR_ARGUMENT, "%s has no parameter '%.*s'; %s", title, NAME_LIMIT, parameter, known);
     else
-        mio__fail(MIO_ERROR_ARGUMENT, "the parameter name for %s is NULL; it has %s", title, known[0] ? known : "none");
+        mio__fail(MIO_ERROR_ARGUMENT, "the parameter name for %s is NULL; %s", title, known);
     return settings->count;
 }
 

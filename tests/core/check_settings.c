@@ -107,6 +107,38 @@ START_TEST(values_are_kept_and_checked)
 }
 END_TEST
 
+/* A table whose names do not fit into a message: the nearest are named, and where the others are to be found. */
+START_TEST(long_tables_name_the_nearest)
+{
+    enum { LONG = MIO__SETTINGS_LIMIT };
+    static char names[LONG][32];
+    mio__parameter rows[LONG];
+    for (int i = 0; i < LONG; i++) {
+        snprintf(names[i], sizeof names[i], "some_parameter_%02d", i);
+        rows[i] = table[0];
+        rows[i].name = names[i];
+    }
+    rows[40].name = "crop_scale_min";
+    rows[41].name = "hue_probability";
+    rows[42].name = "hue";
+    char given[2000];
+    memset(given, 'x', sizeof given - 1);
+    given[sizeof given - 1] = 0;
+    mio__settings s;
+    mio__settings_init(&s, "augment", "mio-small", rows, LONG);
+    ASSERT_REFUSED(mio__settings_set(&s, "crop_scale_mni", 1), "augment 'mio-small' has no parameter 'crop_scale_mni'; ",
+                   "nearest of its 48 are crop_scale_min, ", "; mio_augment_parameter tells them all");
+    ASSERT_REFUSED(mio__settings_set(&s, "hues", 1), "are hue, ");
+    ASSERT_REFUSED(mio__settings_set(&s, "probability", 1), "are hue_probability, ");
+    ASSERT_REFUSED(mio__settings_set(&s, "some_parametr_07", 1), "are some_parameter_07, ");
+    ASSERT_REFUSED(mio__settings_set(&s, given, 1), "mio_augment_parameter tells them all");
+    ASSERT_REFUSED(mio__settings_set(&s, "", 1), "mio_augment_parameter tells them all");
+    ASSERT_REFUSED(mio__settings_set(&s, NULL, 1), "NULL", "mio_augment_parameter tells them all");
+    mio__settings_init(&s, "loss", "none", rows, 0);
+    ASSERT_REFUSED(mio__settings_set(&s, given, 1), "loss 'none'", "it has none");
+}
+END_TEST
+
 START_TEST(refusals_name_culprit_and_remedy)
 {
     mio__settings s = make_settings();
@@ -256,6 +288,7 @@ int main(void)
     tcase_add_test(tests, status_names);
     tcase_add_test(tests, values_are_kept_and_checked);
     tcase_add_test(tests, refusals_name_culprit_and_remedy);
+    tcase_add_test(tests, long_tables_name_the_nearest);
     tcase_add_test(tests, text_gives_what_it_says);
     tcase_add_test(tests, text_means_the_same_in_every_locale);
     tcase_add_test(tests, info_fills_what_the_caller_knows);

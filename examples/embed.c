@@ -1,6 +1,5 @@
 /* Features of all images in a folder by a trained encoder, as .npy or .csv; and the images most similar to one. */
 #include "common.h"
-#include "names.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,13 +45,20 @@ static void write_npy(const char *path, size_t rows, size_t columns, const float
     finish(file, path);
 }
 
+static const char *name_of(const mio_dataset *images, size_t index)
+{
+    const char *name;
+    check(mio_dataset_image_name(images, index, &name));
+    return name;
+}
+
 /* Names go in quotes; a quote within is doubled. */
-static void write_csv(const char *path, size_t rows, size_t columns, char **names, const float *values)
+static void write_csv(const char *path, const mio_dataset *images, size_t columns, const float *values)
 {
     FILE *file = create(path);
-    for (size_t i = 0; i < rows; i++) {
+    for (size_t i = 0; i < mio_dataset_count(images); i++) {
         fputc('"', file);
-        for (const char *letter = names[i]; *letter; letter++)
+        for (const char *letter = name_of(images, i); *letter; letter++)
             fprintf(file, *letter == '"' ? "\"%c" : "%c", *letter);
         fputc('"', file);
         for (size_t j = 0; j < columns; j++)
@@ -62,28 +68,29 @@ static void write_csv(const char *path, size_t rows, size_t columns, char **name
     finish(file, path);
 }
 
-static void write_names(const char *path, size_t count, char **names)
+static void write_names(const char *path, const mio_dataset *images)
 {
     FILE *file = create(path);
-    for (size_t i = 0; i < count; i++)
-        fprintf(file, "%s\n", names[i]);
+    for (size_t i = 0; i < mio_dataset_count(images); i++)
+        fprintf(file, "%s\n", name_of(images, i));
     finish(file, path);
 }
 
-static void print_neighbours(mio_context *context, size_t rows, size_t dim, const float *features, char **names,
+static void print_neighbours(mio_context *context, const mio_dataset *images, size_t dim, const float *features,
                              size_t query, size_t wanted)
 {
     mio_knn *knn;
+    const size_t rows = mio_dataset_count(images);
     const size_t found = (wanted < rows - 1 ? wanted : rows - 1) + 1; /* the query finds itself too */
     size_t *indices = allocate(found, sizeof *indices);
     float *similarities = allocate(found, sizeof *similarities);
     check(mio_knn_create(context, &knn));
     check(mio_knn_fit(knn, rows, dim, features, NULL));
     check(mio_knn_search(knn, 1, dim, features + query * dim, found, indices, similarities));
-    printf("most similar to %zu (%s):\n", query, names[query]);
+    printf("most similar to %zu (%s):\n", query, name_of(images, query));
     for (size_t i = 0, left = found - 1; i < found && left; i++)
         if (indices[i] != query) {
-            printf("%8zu  %.4f  %s\n", indices[i], (double)similarities[i], names[indices[i]]);
+            printf("%8zu  %.4f  %s\n", indices[i], (double)similarities[i], name_of(images, indices[i]));
             left--;
         }
     mio_knn_release(knn);
@@ -132,20 +139,18 @@ int main(int argc, char **argv)
     const size_t count = mio_dataset_count(dataset);
     if (query >= (double)count)
         leave(EXIT_USAGE, "--query %g: there are %zu images, counted from 0", query, count);
-    char **names = image_names(paths[1], count);
     float *features = features_of(encoder, dataset, &dim);
     fprintf(stderr, "%zu images, %zu features each\n", count, dim);
     if (npy)
         write_npy(npy, count, dim, features);
     if (csv)
-        write_csv(csv, count, dim, names, features);
+        write_csv(csv, dataset, dim, features);
     if (list)
-        write_names(list, count, names);
+        write_names(list, dataset);
     if (query >= 0)
-        print_neighbours(context, count, dim, features, names, (size_t)query, (size_t)neighbours);
+        print_neighbours(context, dataset, dim, features, (size_t)query, (size_t)neighbours);
 
     free(features);
-    image_names_free(names, count);
     mio_dataset_release(dataset);
     mio_encoder_release(encoder);
     mio_context_release(context);

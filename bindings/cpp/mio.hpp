@@ -103,6 +103,27 @@ public:
     std::string target() const { return mio_context_target(pointer_); }
 };
 
+/// Estimates of mutual information at given temperatures, whatever the loss: of any two pairs x dim embeddings.
+inline mio_mutual_information mutual_information_at(const context &owner, double positive_temperature,
+                                                    double negative_temperature, std::size_t pairs, std::size_t dim,
+                                                    const double *z1, const double *z2)
+{
+    mio_mutual_information found{};
+    found.struct_size = sizeof found;
+    check(mio_analysis_mutual_information_at(owner.get(), positive_temperature, negative_temperature, pairs, dim, z1, z2,
+                                             &found));
+    return found;
+}
+
+/// What reaches the weights (out x in) of a linear projector from gradients (count x out) and features (count x in).
+inline std::vector<double> projector_gradient(const context &owner, std::size_t count, std::size_t in, std::size_t out,
+                                              const double *gradients, const double *features)
+{
+    std::vector<double> weights(out * in);
+    check(mio_analysis_projector_gradient(owner.get(), count, in, out, gradients, features, weights.data()));
+    return weights;
+}
+
 /// The parts of a step on rows, dz = -rate dL/dz.
 struct displacements {
     std::vector<double> attraction, repulsion, l2;
@@ -397,6 +418,13 @@ public:
         std::int32_t value;
         check(mio_dataset_label(pointer_, index, &value));
         return value;
+    }
+    /// The file that an image of a folder or tar came from.
+    std::string image_name(std::size_t index) const
+    {
+        const char *name;
+        check(mio_dataset_image_name(pointer_, index, &name));
+        return name;
     }
 };
 

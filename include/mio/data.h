@@ -89,6 +89,14 @@ MIO_API size_t mio_dataset_class_count(const mio_dataset *dataset);
 /** Name of a class, or NULL where the dataset has none. Lives as long as the dataset. */
 MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t label);
 
+/**
+ * The file that an image came from: its path below the folder, or the split of it, that was opened ("cat/1.png"), as the
+ * archive has it for a tar. *name lives as long as the dataset; of a subset or a split, as long as its parent or any part.
+ * Errors: MIO_ERROR_UNSUPPORTED (a dataset whose images are no files of their own: any but "folder" and "flat"),
+ * MIO_ERROR_ARGUMENT (no such image, a NULL).
+ */
+MIO_API mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, const char **name);
+
 /** The images at the given indices, in that order, sharing the pixels of the parent. */
 MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices,
                                       mio_dataset **subset);

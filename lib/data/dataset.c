@@ -249,6 +249,8 @@ void mio_dataset_release(mio_dataset *dataset)
     mio__free(context, dataset->places);
     mio__free(context, dataset->labels);
     mio__free(context, dataset->class_names);
+    mio__free(context, dataset->image_names);
+    mio__free(context, dataset->image_name_starts);
     mio__free(context, dataset->indices);
     mio_dataset_release(dataset->parent);
     mio__free(context, dataset);
@@ -352,5 +354,23 @@ mio_status mio_dataset_label(const mio_dataset *dataset, size_t index, int32_t *
     if (!label)
         return mio__fail(MIO_ERROR_ARGUMENT, "the place for the label is NULL");
     *label = mio__dataset_label(dataset, index);
+    return MIO_OK;
+}
+
+mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, const char **name)
+{
+    const mio_status status = check_index(dataset, index);
+    if (status)
+        return status;
+    if (!name)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the place for the name is NULL");
+    if (dataset->parent) {
+        index = dataset->indices[index];
+        dataset = dataset->parent;
+    }
+    if (!dataset->image_names)
+        return mio__fail(MIO_ERROR_UNSUPPORTED,
+                         "the dataset's images have no names; those of the formats 'folder' and 'flat' have");
+    *name = dataset->image_names + dataset->image_name_starts[index];
     return MIO_OK;
 }

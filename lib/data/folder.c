@@ -324,19 +324,31 @@ static mio_status label(gathering *work)
     return status;
 }
 
+/* Hands the names to the dataset; their number stays. */
+static void hand_over_names(gathering *work)
+{
+    work->dataset->image_names = work->names.text;
+    work->dataset->image_name_starts = work->names.starts;
+    work->names.text = NULL;
+    work->names.starts = NULL;
+}
+
 /* The dataset from decoded entries in order. */
 static mio_status arrange(gathering *work)
 {
     const size_t count = work->names.count;
     mio_dataset *dataset = work->dataset;
-    const mio_status status = give_same_channels(work);
+    mio_status status = give_same_channels(work);
     dataset->places = status ? NULL : mio__alloc(work->context, count * sizeof *dataset->places);
     if (!dataset->places)
         return MIO_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++)
         dataset->places[i] = work->entries[i].place;
     dataset->count = count;
-    return work->by_class ? label(work) : MIO_OK;
+    status = work->by_class ? label(work) : MIO_OK;
+    if (!status)
+        hand_over_names(work);
+    return status;
 }
 
 static mio_status refuse_empty(const gathering *work)

@@ -20,9 +20,11 @@ struct mio_dataset {
     int32_t *labels;     /* count, or NULL */
     char **class_names;  /* class_name_count, or NULL; one allocation with its text */
     size_t class_name_count;
-    mio__pixel_block *blocks; /* owned pixels */
-    mio_dataset *parent;      /* of a subset: whose images it shows; never a subset itself */
-    size_t *indices;          /* of a subset: count indices into parent */
+    char *image_names;         /* text of the images' names, or NULL */
+    size_t *image_name_starts; /* count: where each name begins in it */
+    mio__pixel_block *blocks;  /* owned pixels */
+    mio_dataset *parent;       /* of a subset: whose images it shows; never a subset itself */
+    size_t *indices;           /* of a subset: count indices into parent */
 };
 
 /** Limits that keep sums and sizes far from overflow, whatever a file's header claims. */

@@ -102,6 +102,21 @@ void test_analysis(const mio::context &context)
     const mio_mutual_information information = loss.mutual_information(3, 2, z1.data(), z2.data());
     expect(std::fabs(information.jensen_shannon - information.positive_pairs - information.negative_pairs) < 1e-15,
            "mutual information in two parts");
+    loss.set("positive_temperature", 0.3);
+    loss.set("negative_temperature", 0.7);
+    const mio_mutual_information own = loss.mutual_information(3, 2, z1.data(), z2.data());
+    const mio_mutual_information given = mio::mutual_information_at(context, 0.3, 0.7, 3, 2, z1.data(), z2.data());
+    expect(given.jensen_shannon == own.jensen_shannon && given.info_nce == own.info_nce, "mutual information at temperatures");
+    expect(given.jensen_shannon != information.jensen_shannon, "temperatures count");
+    const std::vector<double> weights = mio::projector_gradient(context, 2, 3, 1, std::vector<double>{2, -1}.data(),
+                                                                std::vector<double>{1, 2, 3, 4, 5, 6}.data());
+    expect(weights == std::vector<double>{-2, -1, 0}, "gradient x feature, summed over the rows");
+    try {
+        mio::projector_gradient(context, 0, 3, 1, z1.data(), z2.data());
+        expect(false, "no rows throw");
+    } catch (const mio::error &error) {
+        expect(error.status() == MIO_ERROR_ARGUMENT, "no rows are MIO_ERROR_ARGUMENT");
+    }
 }
 
 mio::encoder small_encoder(const mio::context &context)

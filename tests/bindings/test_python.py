@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import unittest
@@ -270,6 +271,20 @@ class TestTrainer(unittest.TestCase):
         self.assertEqual((len(self.dataset), self.dataset.classes), (64, 2))
         numpy.testing.assert_array_equal(self.dataset.image(5), self.images[5])
         numpy.testing.assert_array_equal(self.dataset.labels(), self.labels)
+
+    def test_image_names(self):
+        with self.assertRaises(mio.Error) as caught:
+            self.dataset.image_name(0)
+        self.assertEqual(caught.exception.status, "unsupported")
+        picture = os.path.join(os.path.dirname(__file__), "..", "data", "images", "rgb.png")
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(picture, os.path.join(folder, "a.png"))
+            shutil.copy(picture, os.path.join(folder, "b \u00e4.png"))
+            try:
+                images = mio.Dataset.open(self.context, "flat", folder)
+            except mio.Error as error:
+                self.skipTest(str(error))  # a build without PNG
+        self.assertEqual([images.image_name(i) for i in range(2)], ["a.png", "b \u00e4.png"])
 
     def test_run_and_resume(self):
         reports = []

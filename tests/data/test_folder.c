@@ -37,6 +37,13 @@ static void expect_picture(size_t index, int label)
     expect_image(index, 9, 13, pixels, label);
 }
 
+static void expect_name(size_t index, const char *expected)
+{
+    const char *name = NULL;
+    ck_assert_msg(!mio_dataset_image_name(dataset, index, &name), "%s", mio_last_error());
+    ck_assert_str_eq(name, expected);
+}
+
 START_TEST(folder_of_classes)
 {
     sample_folder("set");
@@ -58,6 +65,9 @@ START_TEST(folder_of_classes)
     ck_assert_str_eq(mio_dataset_class_name(dataset, 1), "b a");
     expect_picture(1, 0);
     expect_picture(2, 1);
+    expect_name(0, "b/0.png");
+    expect_name(1, "b/deep/1.PNG");
+    expect_name(2, "b a/2.pNg");
     uint8_t grey[9 * 13 * 3];
     ck_assert_int_eq(mio_dataset_image(dataset, 0, sizeof grey, grey), MIO_OK);
     for (size_t i = 0; i < sizeof grey; i += 3)
@@ -65,13 +75,44 @@ START_TEST(folder_of_classes)
     ck_assert_uint_eq(grey[3 * 13], 29); /* as expected.txt has it for grey.png */
     expect("folder", "set/train", NULL, 3, 2);
     expect("flat", "set", NULL, 4, 0);
+    expect_name(0, "train/b/0.png");
     expect("flat", "set", "train", 4, 0);
     expect_picture(3, -1);
+    expect_name(3, "loose.png");
     sample_folder("set/train/empty");
     expect_refusal("folder", "set", "train", MIO_ERROR_ARGUMENT, "set/train/empty' holds no images");
     expect_refusal("folder", "set", "test", MIO_ERROR_IO, "set/test");
     expect_refusal("flat", "set/train/empty", NULL, MIO_ERROR_ARGUMENT, "holds no images");
     expect_refusal("folder", "set/train/b a", NULL, MIO_ERROR_ARGUMENT, "'flat'");
+}
+END_TEST
+
+START_TEST(names_of_parts_are_the_parents)
+{
+    static const size_t indices[2] = {2, 0};
+    static const size_t second[1] = {0};
+    mio_dataset *part, *smaller;
+    const char *name = NULL;
+    sample_folder("c");
+    copy_image("rgb.png", "c/1.png");
+    copy_image("rgb.png", "c/2.png");
+    copy_image("rgb.png", "c/3.png");
+    expect("flat", "c", NULL, 3, 0);
+    ck_assert_int_eq(mio_dataset_subset(dataset, 2, indices, &part), MIO_OK);
+    ck_assert_int_eq(mio_dataset_subset(part, 1, second, &smaller), MIO_OK);
+    mio_dataset_release(part);
+    mio_dataset_release(dataset);
+    dataset = smaller;
+    expect_name(0, "3.png");
+    ck_assert_int_eq(mio_dataset_image_name(dataset, 1, &name), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_dataset_image_name(dataset, 0, NULL), MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_dataset_image_name(NULL, 0, &name), MIO_ERROR_ARGUMENT);
+    mio_dataset_release(dataset);
+    static const uint8_t pixels[2] = {0};
+    ck_assert_int_eq(mio_dataset_from_memory(context, 2, 1, 1, 1, 0, pixels, NULL, &dataset), MIO_OK);
+    ck_assert_int_eq(mio_dataset_image_name(dataset, 0, &name), MIO_ERROR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "'folder' and 'flat'"));
+    ck_assert_ptr_null(name);
 }
 END_TEST
 
@@ -135,7 +176,12 @@ START_TEST(tar_of_classes_with_long_names)
     expect_picture(0, 0);
     expect_picture(1, 0);
     expect_picture(2, 1);
+    expect_name(0, "apple/1.png");
+    memcpy(name + 6, "zebra", 5);
+    expect_name(2, name + 6);
     expect("flat", "t.tar.gz", NULL, 4, 0);
+    expect_name(0, "train/apple/1.png");
+    expect_name(3, "trainer/pear/1.png");
     expect_refusal("folder", "t.tar.gz", "test", MIO_ERROR_ARGUMENT, "in 'test'");
     sample_write("cut.tar", tar.bytes, tar.size);
     expect_refusal("folder", "cut.tar", "train", MIO_ERROR_FORMAT, "without its end mark");
@@ -375,6 +421,7 @@ int main(void)
         images_are_reduced,
 #ifdef MIO_HAVE_PNG
         folder_of_classes,
+        names_of_parts_are_the_parents,
         links_are_followed_without_end,
         tar_of_classes_with_long_names,
         bombs_are_refused,

@@ -8,7 +8,8 @@
 """
 
 import ctypes
-from ctypes import c_double, c_int32, c_size_t
+import os
+from ctypes import c_char_p, c_double, c_int32, c_size_t
 
 import numpy
 
@@ -419,6 +420,12 @@ class Dataset(Handle):
         pixels = numpy.empty((height.value, width.value, library().mio_dataset_channels(self._handle)), numpy.uint8)
         library().mio_dataset_image(self._handle, index, pixels.size, pixels)
         return pixels
+
+    def image_name(self, index):
+        """The file that an image came from, by its path below the folder or archive that was opened."""
+        name = c_char_p()
+        library().mio_dataset_image_name(self._handle, index, ctypes.byref(name))
+        return os.fsdecode(name.value)
 
     def labels(self):
         label, found = c_int32(), numpy.empty(len(self), numpy.int32)

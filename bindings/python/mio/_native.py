@@ -166,6 +166,7 @@ _SIGNATURES = {
     "mio_dataset_channels": (c_size_t, [c_void_p]),
     "mio_dataset_class_count": (c_size_t, [c_void_p]),
     "mio_dataset_class_name": (c_char_p, [c_void_p, c_size_t]),
+    "mio_dataset_image_name": ("s", [c_void_p, c_size_t, POINTER(c_char_p)]),
     "mio_dataset_image_size": ("s", [c_void_p, c_size_t, _SIZE, _SIZE]),
     "mio_dataset_image": ("s", [c_void_p, c_size_t, c_size_t, BYTES]),
     "mio_dataset_label": ("s", [c_void_p, c_size_t, POINTER(c_int32)]),

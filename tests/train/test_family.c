@@ -1,10 +1,10 @@
 #define _DEFAULT_SOURCE /* mkdtemp */
 /* The recipes of the family: each learns without collapse, goes on bit for bit from a checkpoint and on any number of
    threads, and does what its method says. */
+#include "life.h"
 #include "tiny.h"
 
 #include "loss/loss.h"
-#include "support/allocator.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -317,43 +317,15 @@ END_TEST
 
 static const char *const keepers[] = {"byol", "moco_v2", "nnclr"};
 
-/* A trainer is made, steps, is saved and restored into another. */
-static mio_status life(mio_context *context, const char *name)
+static mio_status make_keeper(mio_context *context, const char *name, mio_trainer **trainer)
 {
-    mio_trainer *trainer = NULL, *other = NULL;
-    mio_status status = build(context, name, STEPS, &trainer);
-    for (int step = 0; !status && step < 2; step++)
-        status = mio_trainer_step(trainer, NULL);
-    if (!status)
-        status = mio_trainer_save(trainer, path);
-    if (!status)
-        status = build(context, name, STEPS, &other);
-    if (!status)
-        status = mio_trainer_restore(other, path);
-    mio_trainer_release(trainer);
-    mio_trainer_release(other);
-    return status;
+    return build(context, name, STEPS, trainer);
 }
 
 /* Every request of a few hundred takes long: every seventh, from another one for each recipe. */
 START_TEST(test_requests_may_be_refused)
 {
-    test_allocator allocator;
-    test_allocator_init(&allocator);
-    mio_context *context = test_allocator_context(&allocator, 1);
-    ck_assert_msg(!life(context, keepers[_i]), "%s", mio_last_error());
-    const size_t held = atomic_load(&allocator.blocks);
-    test_allocator_fail_at(&allocator, 0);
-    ck_assert_int_eq(life(context, keepers[_i]), MIO_OK);
-    const size_t requests = atomic_load(&allocator.requests);
-    for (size_t n = 1 + (size_t)_i; n <= requests; n += 7) {
-        test_allocator_fail_at(&allocator, n);
-        ck_assert_msg(life(context, keepers[_i]) == MIO_ERROR_MEMORY, "request %zu of %zu", n, requests);
-        ck_assert_uint_eq(atomic_load(&allocator.blocks), held);
-    }
-    mio_context_release(context);
-    ck_assert_uint_eq(atomic_load(&allocator.blocks), 0);
-    ck_assert_uint_eq(atomic_load(&allocator.mistakes), 0);
+    life_under_refusals(make_keeper, keepers[_i], path, 1 + (size_t)_i, 7);
 }
 END_TEST
 

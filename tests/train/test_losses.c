@@ -1,9 +1,9 @@
 #define _DEFAULT_SOURCE /* mkdtemp */
 /* Training with losses that take labels or indices, learn or remember, and with a loss of the caller's own. */
+#include "life.h"
 #include "tiny.h"
 
 #include "loss/loss.h"
-#include "support/allocator.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -133,42 +133,9 @@ static mio_status make_keeper(mio_context *context, const char *name, mio_traine
     return !status && !strcmp(name, "moco") ? mio_loss_set((*trainer)->loss, "queue_size", 50) : status;
 }
 
-/* A trainer is made, steps, is saved and restored into another. */
-static mio_status life(mio_context *context, const char *name)
-{
-    mio_trainer *trainer = NULL, *other = NULL;
-    mio_status status = make_keeper(context, name, &trainer);
-    for (int step = 0; !status && step < 2; step++)
-        status = mio_trainer_step(trainer, NULL);
-    if (!status)
-        status = mio_trainer_save(trainer, path);
-    if (!status)
-        status = make_keeper(context, name, &other);
-    if (!status)
-        status = mio_trainer_restore(other, path);
-    mio_trainer_release(trainer);
-    mio_trainer_release(other);
-    return status;
-}
-
 START_TEST(test_every_request_may_be_refused)
 {
-    test_allocator allocator;
-    test_allocator_init(&allocator);
-    mio_context *context = test_allocator_context(&allocator, 1);
-    ck_assert_msg(!life(context, keepers[_i]), "%s", mio_last_error());
-    const size_t held = atomic_load(&allocator.blocks);
-    test_allocator_fail_at(&allocator, 0);
-    ck_assert_int_eq(life(context, keepers[_i]), MIO_OK);
-    const size_t requests = atomic_load(&allocator.requests);
-    for (size_t n = 1; n <= requests; n++) {
-        test_allocator_fail_at(&allocator, n);
-        ck_assert_msg(life(context, keepers[_i]) == MIO_ERROR_MEMORY, "request %zu of %zu", n, requests);
-        ck_assert_uint_eq(atomic_load(&allocator.blocks), held);
-    }
-    mio_context_release(context);
-    ck_assert_uint_eq(atomic_load(&allocator.blocks), 0);
-    ck_assert_uint_eq(atomic_load(&allocator.mistakes), 0);
+    life_under_refusals(make_keeper, keepers[_i], path, 1, 1);
 }
 END_TEST
 

@@ -3,14 +3,16 @@
 #include <math.h>
 #include <string.h>
 
-enum { EDGE = 64 };
+/* GROUP: left tiles of an item at most; each right tile is fetched once for all of them. */
+enum { EDGE = MIO__PAIR_EDGE, GROUP = 4 };
 
 static const mio__row_weight no_weights[EDGE];
 
 typedef struct pass pass;
 struct pass {
     const mio__cross *cross;
-    double rate, bias;
+    double rate;
+    size_t group; /* left tiles of an item */
     /* What is done with the tile of left tile i and right tile j; unit: the right tile's rows. */
     void (*visit)(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit);
     mio__log_sum *sums;
@@ -18,11 +20,9 @@ struct pass {
     void *gradient;
     size_t *nearest;
     double *largest;
-    int want_sigmoids;
-    double *values, *sigmoids; /* per left tile */
 };
 
-/* ---- scratch: per worker, a left tile turned and a right tile converted; then two numbers a left tile ---- */
+/* ---- scratch: per worker, GROUP left tiles turned and a right tile converted ---- */
 
 static size_t tile_rows_bytes(const mio__pair_plan *plan)
 {
@@ -34,13 +34,13 @@ static size_t tiles_of(const mio__pair_plan *plan, size_t rows)
     return (rows + plan->edge - 1) / plan->edge;
 }
 
-size_t mio__cross_bytes(const mio__pair_plan *plan, size_t left)
+size_t mio__cross_bytes(const mio__pair_plan *plan)
 {
     size_t rows;
-    if (plan->width > SIZE_MAX / 1024 || __builtin_mul_overflow(plan->workers * 2, tile_rows_bytes(plan), &rows) ||
+    if (plan->width > SIZE_MAX / 1024 || __builtin_mul_overflow(plan->workers * (GROUP + 1), tile_rows_bytes(plan), &rows) ||
         rows > SIZE_MAX / 4)
         return 0;
-    return rows + 2 * tiles_of(plan, left) * sizeof(double);
+    return rows;
 }
 
 mio__cross_side mio__cross_view(const mio__pairs *pairs, size_t view)
@@ -95,11 +95,11 @@ static void exclude(const mio__cross *cross, size_t i, size_t j, void *s)
 {
     const size_t edge = cross->pairs->plan.edge;
     const size_t left = cross->left.count - i * edge, right = cross->right.count - j * edge;
-    if (left >= edge && right >= edge && !(cross->skip_diagonal && i == j))
+    if (left >= edge && right >= edge)
         return;
     for (size_t row = 0; row < edge; row++)
         for (size_t column = 0; column < edge; column++)
-            if (row >= right || column >= left || (cross->skip_diagonal && i == j && row == column)) {
+            if (row >= right || column >= left) {
                 if (cross->pairs->plan.wide)
                     ((double *)s)[row * edge + column] = -INFINITY;
                 else
@@ -107,37 +107,37 @@ static void exclude(const mio__cross *cross, size_t i, size_t j, void *s)
             }
 }
 
-static void walk(void *argument, size_t i, size_t worker)
+static void walk(void *argument, size_t item, size_t worker)
 {
     const pass *self = argument;
     const mio__cross *cross = self->cross;
     const mio__pairs *pairs = cross->pairs;
     const mio__pair_plan *plan = &pairs->plan;
     const size_t tile_bytes = plan->edge * plan->edge * mio__pairs_type(pairs), rows_bytes = tile_rows_bytes(plan);
-    char *s = (char *)pairs->tile_space + worker * 2 * tile_bytes, *weight = s + tile_bytes;
-    char *turned = (char *)cross->scratch + worker * 2 * rows_bytes, *space = turned + rows_bytes;
-    turn_tile(plan, (const char *)cross->left.rows + i * rows_bytes, turned);
-    self->values[i] = self->sigmoids[i] = 0;
+    const size_t first = item * self->group, tiles = tiles_of(plan, cross->left.count);
+    const size_t count = tiles - first < self->group ? tiles - first : self->group;
+    char *s = (char *)pairs->tile_space + worker * MIO__PAIR_TILES * tile_bytes, *weight = s + tile_bytes;
+    char *turned = (char *)cross->scratch + worker * (GROUP + 1) * rows_bytes, *space = turned + GROUP * rows_bytes;
+    for (size_t i = 0; i < count; i++)
+        turn_tile(plan, (const char *)cross->left.rows + (first + i) * rows_bytes, turned + i * rows_bytes);
     for (size_t j = 0; j < tiles_of(plan, cross->right.count); j++) {
         const void *unit = right_tile(cross, j, space);
-        find_similarities(pairs, turned, unit, s);
-        exclude(cross, i, j, s);
-        self->visit(self, i, j, s, weight, unit);
+        for (size_t i = 0; i < count; i++) {
+            find_similarities(pairs, turned + i * rows_bytes, unit, s);
+            exclude(cross, first + i, j, s);
+            self->visit(self, first + i, j, s, weight, unit);
+        }
     }
 }
 
-static double run(pass *self)
+/* Whole groups where every worker gets some; what a left tile is given does not depend on its group. */
+static void run(pass *self)
 {
     const mio__cross *cross = self->cross;
     const mio__pair_plan *plan = &cross->pairs->plan;
     const size_t tiles = tiles_of(plan, cross->left.count);
-    double value = 0;
-    self->values = (double *)((char *)cross->scratch + plan->workers * 2 * tile_rows_bytes(plan));
-    self->sigmoids = self->values + tiles;
-    mio__parallel(cross->pairs->context, plan->workers, tiles, walk, self);
-    for (size_t i = 0; i < tiles; i++)
-        value += self->values[i];
-    return value;
+    self->group = tiles / plan->workers >= GROUP ? GROUP : 1;
+    mio__parallel(cross->pairs->context, plan->workers, (tiles + self->group - 1) / self->group, walk, self);
 }
 
 static const mio__tile_loops *loops(const pass *self)
@@ -175,6 +175,21 @@ void mio__cross_log_sums(const mio__cross *cross, double rate, mio__log_sum *sum
     run(&(pass){.cross = cross, .rate = rate, .visit = visit_sums, .sums = sums});
 }
 
+static void visit_exponentials(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
+{
+    (void)j;
+    const size_t edge = self->cross->pairs->plan.edge;
+    loops(self)->exponentials(edge, self->rate, s, self->sums + i * edge, weight);
+    pull_tile(self, i, weight, unit);
+}
+
+void mio__cross_exponentials(const mio__cross *cross, double rate, mio__log_sum *sums, void *gradient)
+{
+    const mio__pair_plan *plan = &cross->pairs->plan;
+    memset(sums, 0, tiles_of(plan, cross->left.count) * plan->edge * sizeof *sums);
+    run(&(pass){.cross = cross, .rate = rate, .visit = visit_exponentials, .sums = sums, .gradient = gradient});
+}
+
 static void visit_weights(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
 {
     const size_t edge = self->cross->pairs->plan.edge;
@@ -202,42 +217,6 @@ void mio__cross_settle(const mio__pairs *pairs, size_t count, mio__row_weight *w
             weights[i] = (mio__row_weight){0, 0};
         else if (!pairs->plan.wide)
             weights[i] = (mio__row_weight){weights[i].factor * exp(-weights[i].shift), 0};
-}
-
-static double sum_of_tile(const pass *self, const void *weight)
-{
-    const mio__pair_plan *plan = &self->cross->pairs->plan;
-    double sums[8] = {0};
-    for (size_t p = 0; p < plan->edge * plan->edge; p++)
-        sums[p % 8] += plan->wide ? ((const double *)weight)[p] : (double)((const float *)weight)[p];
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
-static void visit_softplus(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
-{
-    (void)j;
-    self->values[i] += loops(self)->softplus(self->cross->pairs->plan.edge, self->rate, self->bias, s, weight);
-    if (self->want_sigmoids)
-        self->sigmoids[i] += sum_of_tile(self, weight);
-    if (self->gradient)
-        pull_tile(self, i, weight, unit);
-}
-
-double mio__cross_softplus(const mio__cross *cross, double rate, double bias, void *gradient, double *sigmoids)
-{
-    pass self = {.cross = cross,
-                 .rate = rate,
-                 .bias = bias,
-                 .visit = visit_softplus,
-                 .gradient = gradient,
-                 .want_sigmoids = sigmoids != NULL};
-    const double value = run(&self);
-    if (sigmoids) {
-        *sigmoids = 0;
-        for (size_t i = 0; i < tiles_of(&cross->pairs->plan, cross->left.count); i++)
-            *sigmoids += self.sigmoids[i];
-    }
-    return value;
 }
 
 /* Per column of a tile, the largest value above best and its row; rows and columns left out hold -infinity. */

@@ -16,18 +16,20 @@ typedef struct mio__cross_side {
 typedef struct mio__cross {
     mio__pairs *pairs; /* of the batch begun: plan and kernels; its tile space is used */
     mio__cross_side left, right;
-    int skip_diagonal; /* leaves out pairs of equal row numbers */
-    void *scratch;     /* mio__cross_bytes() */
+    void *scratch; /* mio__cross_bytes() */
 } mio__cross;
 
-/** Bytes of scratch for at most `left` left rows; 0 on overflow. */
-size_t mio__cross_bytes(const mio__pair_plan *plan, size_t left);
+/** Bytes of scratch; 0 on overflow. */
+size_t mio__cross_bytes(const mio__pair_plan *plan);
 /** A view of the batch as a side, and where its gradient is added up. */
 mio__cross_side mio__cross_view(const mio__pairs *pairs, size_t view);
 void *mio__cross_gradient(const mio__pairs *pairs, size_t view);
 
 /** sums[left row] = the sum over right rows of exp(rate s). sums: whole tiles. */
 void mio__cross_log_sums(const mio__cross *cross, double rate, mio__log_sum *sums);
+/** The same; also gradient[left row] += sum over right rows of exp(rate s) unit_right. Not for wide plans, where it may
+    overflow. */
+void mio__cross_exponentials(const mio__cross *cross, double rate, mio__log_sum *sums, void *gradient);
 /**
  * gradient[left row] += sum over right rows of weight unit_right, where weight is factor exp(rate s - shift) of the
  * left row (of_left), or of the right row (of_right); the other is NULL. Weights: whole tiles. For narrow plans the
@@ -37,11 +39,6 @@ void mio__cross_pull(const mio__cross *cross, double rate, const mio__row_weight
                      const mio__row_weight *of_right, void *gradient);
 /** Puts the shift of narrow weights into their factors, and clears the weights from count to the end of its tile. */
 void mio__cross_settle(const mio__pairs *pairs, size_t count, mio__row_weight *weights);
-/**
- * Sum of log(1 + exp(x)), x = rate s + bias. gradient[left row] += sum of sigmoid(x) unit_right, unless it is NULL.
- * *sigmoids: the sum of sigmoid(x); may be NULL.
- */
-double mio__cross_softplus(const mio__cross *cross, double rate, double bias, void *gradient, double *sigmoids);
 /** nearest[left row] = the right row of the largest cosine, the first of equals; largest[left row] = that cosine. */
 void mio__cross_nearest(const mio__cross *cross, size_t *nearest, double *largest);
 

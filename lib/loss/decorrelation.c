@@ -7,15 +7,18 @@
                      var over B - 1
                      + covariance_weight x sum over views of 1/d sum over k != l of Cov_kl^2, Cov = z_c^T z_c / (B - 1)
                      (Bardes et al. 2022, the official code)
-   Items are blocks of columns: one owns its columns' statistics, its tiles of the d x d matrix and its gradient. */
+   Items are blocks of columns: one owns its columns' statistics, its strip of the d x d matrix and its gradient. With the
+   standardised columns u of a view (vicreg: z_c / scale), m = u_other^T u_own / (B or B - 1), and w the losses' weights,
+   the gradient by u is a constant times u_other (w m), and u_own . that is the constant times m . (w m): so the way back
+   through the standardisation needs no sum over rows. */
+#include "loss/columns_vector.h"
 #include "loss/loss.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 16, ROWS = 16 };
-
+enum { BLOCK = MIO__COLUMNS, ROWS = 64, LIST = 32 };
 enum { OFF_DIAGONAL };
 enum { INVARIANCE, VARIANCE, COVARIANCE };
 
@@ -37,129 +40,200 @@ static double steepest(const double *p)
     return 0;
 }
 
-/* In extra, doubles: both views' columns, pairs x width; deviations, width each; values of blocks; per worker, a
-   block's strip of the matrix (width x BLOCK) and of the gradient (rows x BLOCK). */
+/* In extra: per worker, a strip of the matrix (width x BLOCK) and rows of a gradient (ROWS x BLOCK); both views'
+   standardised columns (rows x width); statistics, width each; values of blocks. */
 typedef struct columns {
     mio_loss *loss;
-    const mio__pair_kernels *kernels;
-    size_t pairs, dim, rows, width; /* rows: pairs padded to whole steps of the product */
-    double *centred[2];             /* standardised for barlow_twins */
-    double *deviation[2], *values, *strips;
+    const mio__column_loops *loops;
+    size_t pairs, dim, rows, width; /* rows, width: pairs and dim padded to whole steps of the products */
+    size_t type;
+    char *strips, *standard[2];
+    double *mean[2], *square[2], *deviation[2], *factor[2], *values;
+    double scale[2]; /* of vicreg's columns: factor = 1 / scale */
     int barlow;
     size_t view; /* in hand */
 } columns;
 
-static size_t padded(size_t pairs)
+static size_t padded(size_t count, size_t step)
 {
-    return (pairs + ROWS - 1) / ROWS * ROWS;
+    return (count + step - 1) / step * step;
 }
 
-static size_t strip_values(size_t rows, size_t width)
+static size_t strip_values(size_t width)
 {
-    return (rows + width) * BLOCK;
+    return (width + ROWS) * BLOCK;
 }
 
 static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
 {
     (void)loss;
-    const size_t rows = padded(plan->pairs);
+    const size_t rows = padded(plan->pairs, ROWS), width = padded(plan->dim, BLOCK);
     size_t matrix, strips, total;
-    if (__builtin_mul_overflow(rows, 2 * plan->width, &matrix) ||
-        __builtin_mul_overflow(plan->workers, strip_values(rows, plan->width), &strips) ||
+    if (__builtin_mul_overflow(rows, 2 * width, &matrix) ||
+        __builtin_mul_overflow(plan->workers, strip_values(width), &strips) ||
         __builtin_add_overflow(matrix, strips, &total) || total > SIZE_MAX / 32)
         return 0;
-    return (total + 3 * plan->width) * sizeof(double);
+    return total * (plan->wide ? sizeof(double) : sizeof(float)) + 9 * width * sizeof(double);
 }
 
 static columns carve(mio_loss *loss, int barlow)
 {
     const mio__pair_plan *plan = &loss->pairs.plan;
-    columns work = {loss,        loss->pairs.kernels, plan->pairs, plan->dim, padded(plan->pairs),
-                    plan->width, .barlow = barlow};
-    double *at = loss->extra;
-    work.strips = at;
-    at += plan->workers * strip_values(work.rows, work.width);
-    for (size_t view = 0; view < 2; view++) {
-        work.centred[view] = at;
-        work.deviation[view] = at + work.rows * work.width;
-        at = work.deviation[view] + work.width;
+    const mio__column_kernels *kernels = MIO__PICK(mio__column_loops_of);
+    columns work = {.loss = loss, .loops = &kernels->narrow, .pairs = plan->pairs, .dim = plan->dim, .barlow = barlow};
+    if (plan->wide)
+        work.loops = loss->pairs.batch.element == sizeof(double) ? &kernels->wide : &kernels->mixed;
+    work.rows = padded(plan->pairs, ROWS);
+    work.width = padded(plan->dim, BLOCK);
+    work.type = mio__pairs_type(&loss->pairs);
+    work.strips = loss->extra;
+    char *at = work.strips + plan->workers * strip_values(work.width) * work.type;
+    for (size_t view = 0; view < 2; view++, at += work.rows * work.width * work.type)
+        work.standard[view] = at;
+    double *numbers = (double *)at;
+    for (size_t view = 0; view < 2; view++, numbers += 4 * work.width) {
+        work.mean[view] = numbers;
+        work.square[view] = numbers + work.width;
+        work.deviation[view] = numbers + 2 * work.width;
+        work.factor[view] = numbers + 3 * work.width;
     }
-    work.values = at;
+    work.values = numbers;
     return work;
 }
 
-static double input(const columns *work, size_t view, size_t b, size_t k)
+/* The products' kernels, anew for another width. */
+static void make_products(mio_loss *loss, size_t width)
 {
-    const mio__batch *batch = &work->loss->pairs.batch;
-    const size_t at = b * work->dim + k;
-    return batch->element == sizeof(float) ? (double)((const float *)batch->z[view])[at]
-                                           : ((const double *)batch->z[view])[at];
+    if (loss->product_width == width)
+        return;
+    loss->products[0] = mio__gemm_make(BLOCK, width, ROWS, width, width, BLOCK, 0, 1, 1);
+    loss->products[1] = mio__gemm_make(BLOCK, ROWS, width, BLOCK, width, BLOCK, 0, 0, 0);
+    loss->product_width = width;
+}
+
+static mio__column_block block_of(const columns *work, const void *matrix, size_t first_row, size_t block)
+{
+    const size_t left = work->dim - block * BLOCK, at = first_row * work->dim + block * BLOCK;
+    return (mio__column_block){(const char *)matrix + at * work->loss->pairs.batch.element, work->pairs - first_row, left < BLOCK ? left : BLOCK,
+                               work->dim};
 }
 
 /* ---- statistics ---- */
 
-static void centre_column(const columns *work, size_t view, size_t k)
+static void measure_block(void *argument, size_t block, size_t worker)
 {
+    (void)worker;
+    const columns *work = argument;
     const double count = (double)work->pairs;
-    double *column = work->centred[view] + k, sum = 0, square = 0;
-    for (size_t b = 0; b < work->pairs; b++)
-        sum += input(work, view, b, k);
-    const double mean = sum / count;
-    for (size_t b = 0; b < work->pairs; b++) {
-        const double x = input(work, view, b, k) - mean;
-        column[b * work->width] = x;
-        square += x * x;
+    for (size_t view = 0; view < 2; view++) {
+        const mio__column_block z = block_of(work, work->loss->pairs.batch.z[view], 0, block);
+        work->loops->measure(&z, work->mean[view] + block * BLOCK, work->square[view] + block * BLOCK);
+        for (size_t k = block * BLOCK; k < (block + 1) * BLOCK; k++) {
+            const double square = work->square[view][k];
+            work->deviation[view][k] = work->barlow ? sqrt(square / count + barlow_epsilon)
+                                                    : sqrt(square / (count - 1) + vicreg_epsilon);
+            work->factor[view][k] = 1 / work->deviation[view][k];
+        }
     }
-    const double deviation =
-        work->barlow ? sqrt(square / count + barlow_epsilon) : sqrt(square / (count - 1) + vicreg_epsilon);
-    work->deviation[view][k] = deviation;
-    for (size_t b = 0; work->barlow && b < work->pairs; b++)
-        column[b * work->width] /= deviation;
 }
 
-static void centre_block(void *argument, size_t block, size_t worker)
+/* One power of two for all columns of a view: its covariances fit float whatever the batch's scale. */
+static void choose_scales(columns *work)
+{
+    for (size_t view = 0; view < 2; view++) {
+        double most = 0;
+        for (size_t k = 0; k < work->dim; k++)
+            most = fmax(most, work->deviation[view][k]);
+        int exponent;
+        frexp(most, &exponent);
+        work->scale[view] = ldexp(1, exponent);
+        for (size_t k = 0; k < work->width; k++)
+            work->factor[view][k] = 1 / work->scale[view];
+    }
+}
+
+static void standardize_block(void *argument, size_t block, size_t worker)
 {
     (void)worker;
     const columns *work = argument;
     for (size_t view = 0; view < 2; view++) {
-        for (size_t b = 0; b < work->rows; b++)
-            memset(work->centred[view] + b * work->width + block * BLOCK, 0, BLOCK * sizeof(double));
-        for (size_t k = block * BLOCK; k < (block + 1) * BLOCK && k < work->dim; k++)
-            centre_column(work, view, k);
+        const mio__column_block z = block_of(work, work->loss->pairs.batch.z[view], 0, block);
+        char *to = work->standard[view] + block * BLOCK * work->type;
+        work->loops->standardize(&z, work->mean[view] + block * BLOCK, work->factor[view] + block * BLOCK, work->width, to);
+        for (size_t b = work->pairs; b < work->rows; b++)
+            memset(to + b * work->width * work->type, 0, BLOCK * work->type);
     }
 }
 
 /* ---- the matrix and the gradient, a block of columns at a time ---- */
 
-/* Turns a strip of barlow_twins' B C, [other column][own column], into derivatives by its entries. */
-static double judge_correlations(const columns *work, size_t block, double *strip)
+/* strip[column of other][own column] = the sum over rows of their products. */
+static void find_strip(const columns *work, const char *other, const char *own, void *strip)
 {
-    const double weight = work->loss->settings.values[OFF_DIAGONAL], count = (double)work->pairs;
-    double value = 0;
-    for (size_t l = 0; l < work->dim; l++)
-        for (size_t i = 0; i < BLOCK; i++) {
-            double *entry = &strip[l * BLOCK + i];
-            const double c = *entry / count, wrong = l == block * BLOCK + i ? c - 1 : c;
-            const double w = l == block * BLOCK + i ? 1 : weight;
-            if (block * BLOCK + i < work->dim)
-                value += w * wrong * wrong;
-            *entry = 2 * w * wrong / count;
+    const size_t width = work->width, step = ROWS * width * work->type;
+    if (work->type == sizeof(double)) {
+        work->loss->pairs.kernels->product(&(mio__wide_product){BLOCK, width, work->rows, (const double *)own, width,
+                                                                (const double *)other, 1, width, strip, BLOCK, 0});
+        return;
+    }
+    const float *a[LIST], *b[LIST];
+    const size_t tiles = work->rows / ROWS;
+    memset(strip, 0, width * BLOCK * sizeof(float));
+    for (size_t first = 0; first < tiles; first += LIST) {
+        const size_t count = tiles - first < LIST ? tiles - first : LIST;
+        for (size_t i = 0; i < count; i++) {
+            a[i] = (const float *)(own + (first + i) * step);
+            b[i] = (const float *)(other + (first + i) * step);
         }
-    return value;
+        mio__gemm_run(&work->loss->products[0], a, b, strip, count);
+    }
 }
 
-/* The same of vicreg's (B - 1) Cov. */
-static double judge_covariances(const columns *work, size_t block, double *strip)
+/* product[row][own column] = the sum over columns of other of other x strip. */
+static void pull_rows(const columns *work, const char *other, const void *strip, void *product)
 {
-    const double weight = work->loss->settings.values[COVARIANCE] / (double)work->dim, less = (double)work->pairs - 1;
-    double value = 0;
-    for (size_t l = 0; l < work->dim; l++)
-        for (size_t i = 0; i < BLOCK; i++) {
-            double *entry = &strip[l * BLOCK + i];
-            const double c = l == block * BLOCK + i ? 0 : *entry / less;
-            value += weight * c * c;
-            *entry = 4 * weight * c / less;
-        }
+    const size_t width = work->width;
+    if (work->type == sizeof(double))
+        work->loss->pairs.kernels->product(
+            &(mio__wide_product){BLOCK, ROWS, width, strip, BLOCK, (const double *)other, width, 1, product, BLOCK, 0});
+    else
+        mio__gemm_run(&work->loss->products[1], (const float *const[]){strip}, (const float *const[]){(const float *)other},
+                      product, 1);
+}
+
+static double entry(const columns *work, const void *strip, size_t at)
+{
+    return work->type == sizeof(double) ? ((const double *)strip)[at] : (double)((const float *)strip)[at];
+}
+
+static void set_entry(const columns *work, void *strip, size_t at, double value)
+{
+    if (work->type == sizeof(double))
+        ((double *)strip)[at] = value;
+    else
+        ((float *)strip)[at] = (float)value;
+}
+
+/* Turns a strip of sums into w m; along: m . (w m) for each column. Returns the strip's part of the value, for vicreg
+   without its weight. */
+static double judge_strip(const columns *work, size_t block, void *strip, double *along)
+{
+    const size_t first = block * BLOCK, count = work->dim - first < BLOCK ? work->dim - first : BLOCK;
+    const double divisor = (double)work->pairs - (work->barlow ? 0 : 1);
+    const double weight = work->barlow ? work->loss->settings.values[OFF_DIAGONAL] : 1;
+    double diagonal[BLOCK], value = 0;
+    for (size_t i = 0; i < count; i++) {
+        diagonal[i] = entry(work, strip, (first + i) * BLOCK + i) / divisor;
+        set_entry(work, strip, (first + i) * BLOCK + i, 0);
+    }
+    work->loops->judge(work->dim, divisor, weight, strip, along);
+    for (size_t i = 0; i < count; i++) {
+        const double wrong = diagonal[i] - 1;
+        value += weight * along[i] + (work->barlow ? wrong * wrong : 0);
+        along[i] = weight * along[i] + (work->barlow ? wrong * diagonal[i] : 0);
+        if (work->barlow)
+            set_entry(work, strip, (first + i) * BLOCK + i, wrong);
+    }
     return value;
 }
 
@@ -167,78 +241,82 @@ static double judge_covariances(const columns *work, size_t block, double *strip
 static double judge_columns(const columns *work, size_t block)
 {
     const double *p = work->loss->settings.values, dim = (double)work->dim;
-    double value = 0, square = 0;
-    for (size_t k = block * BLOCK; k < (block + 1) * BLOCK && k < work->dim; k++) {
+    double value = 0;
+    for (size_t k = block * BLOCK; k < (block + 1) * BLOCK && k < work->dim; k++)
         value += 0.5 * p[VARIANCE] / dim * fmax(0, 1 - work->deviation[work->view][k]);
-        for (size_t b = 0; !work->view && b < work->pairs; b++) {
-            const double x = input(work, 0, b, k) - input(work, 1, b, k);
-            square += x * x;
+    if (!work->view) {
+        const mio__column_block z = block_of(work, work->loss->pairs.batch.z[0], 0, block);
+        const mio__column_block other = block_of(work, work->loss->pairs.batch.z[1], 0, block);
+        value += p[INVARIANCE] * work->loops->apart(&z, other.at) / dim / (double)work->pairs;
+    }
+    return value;
+}
+
+/* What a block's gradient is made of. barlow_twins: (g - u mean(g u)) / deviation, the mean of g being 0. */
+static void find_factors(const columns *work, size_t block, const double *along, double *of_product, double *of_standard)
+{
+    const double *p = work->loss->settings.values, dim = (double)work->dim, count = (double)work->pairs;
+    const double scale = work->scale[work->view];
+    for (size_t i = 0; i < BLOCK; i++) {
+        const double deviation = work->deviation[work->view][block * BLOCK + i];
+        if (work->barlow) {
+            of_product[i] = 2 / count / deviation;
+            of_standard[i] = -of_product[i] * along[i];
+        } else {
+            of_product[i] = 4 * p[COVARIANCE] / dim / (count - 1) * fmin(scale * scale * scale, DBL_MAX);
+            of_standard[i] = deviation < 1 ? -0.5 * p[VARIANCE] / dim / (count - 1) / deviation * scale : 0;
         }
     }
-    return value + p[INVARIANCE] * square / dim / (double)work->pairs;
 }
 
-static void write_value(const columns *work, size_t b, size_t k, double value)
+static void write_block(const columns *work, size_t block, const void *strip, const double *along, void *product)
 {
+    const size_t view = work->view, other = work->barlow ? 1 - view : view;
     const mio__batch *batch = &work->loss->pairs.batch;
-    void *to = batch->gradient[work->view];
-    if (batch->element == sizeof(float))
-        ((float *)to)[b * work->dim + k] = (float)fmax(-FLT_MAX, fmin(FLT_MAX, value));
-    else
-        ((double *)to)[b * work->dim + k] = fmax(-DBL_MAX, fmin(DBL_MAX, value));
-}
-
-/* Back through the standardisation: (g - mean g - u mean(g u)) / deviation. */
-static void write_barlow_column(const columns *work, size_t k, const double *gradient)
-{
-    const double *u = work->centred[work->view] + k, count = (double)work->pairs;
-    double mean = 0, along = 0;
-    for (size_t b = 0; b < work->pairs; b++) {
-        mean += gradient[b * BLOCK] / count;
-        along += gradient[b * BLOCK] * u[b * work->width] / count;
-    }
-    for (size_t b = 0; b < work->pairs; b++)
-        write_value(work, b, k,
-                    (gradient[b * BLOCK] - mean - u[b * work->width] * along) / work->deviation[work->view][k]);
-}
-
-static void write_vicreg_column(const columns *work, size_t k, const double *gradient)
-{
-    const double *p = work->loss->settings.values, *x = work->centred[work->view] + k;
-    const double dim = (double)work->dim, count = (double)work->pairs, deviation = work->deviation[work->view][k];
-    const double spread = deviation < 1 ? 0.5 * p[VARIANCE] / dim / (count - 1) / deviation : 0;
-    for (size_t b = 0; b < work->pairs; b++) {
-        const double apart = input(work, work->view, b, k) - input(work, 1 - work->view, b, k);
-        write_value(work, b, k,
-                    gradient[b * BLOCK] - spread * x[b * work->width] + 2 * p[INVARIANCE] * apart / dim / count);
+    const double share = 1 / (double)work->dim / (double)work->pairs;
+    double of_product[BLOCK], of_standard[BLOCK];
+    find_factors(work, block, along, of_product, of_standard);
+    mio__column_gradient gradient = {product, NULL, work->width, of_product, of_standard, 0};
+    gradient.of_difference = work->barlow ? 0 : 2 * work->loss->settings.values[INVARIANCE] * share;
+    for (size_t b = 0; b < work->pairs; b += ROWS) {
+        const size_t row = b * work->width * work->type;
+        mio__column_block z = block_of(work, batch->z[view], b, block);
+        const mio__column_block against = block_of(work, batch->z[1 - view], b, block);
+        const mio__column_block to = block_of(work, batch->gradient[view], b, block);
+        z.rows = z.rows < ROWS ? z.rows : ROWS;
+        gradient.standard = work->standard[view] + row + block * BLOCK * work->type;
+        pull_rows(work, work->standard[other] + row, strip, product);
+        work->loops->write(&gradient, &z, against.at, (void *)to.at);
     }
 }
 
 static void visit_block(void *argument, size_t block, size_t worker)
 {
     const columns *work = argument;
-    const size_t width = work->width, view = work->view, other = work->barlow ? 1 - view : view;
-    double *strip = work->strips + worker * strip_values(work->rows, width), *gradient = strip + width * BLOCK;
-    work->kernels->product(&(mio__wide_product){BLOCK, width, work->rows, work->centred[view] + block * BLOCK, width,
-                                                work->centred[other], 1, width, strip, BLOCK, 0});
-    work->values[block] = work->barlow ? judge_correlations(work, block, strip)
-                                       : judge_covariances(work, block, strip) + judge_columns(work, block);
-    if (!work->loss->pairs.batch.gradient[view])
-        return;
-    work->kernels->product(&(mio__wide_product){BLOCK, work->rows, width, strip, BLOCK, work->centred[other], width, 1,
-                                                gradient, BLOCK, 0});
-    for (size_t i = 0; i < BLOCK && block * BLOCK + i < work->dim; i++)
-        if (work->barlow)
-            write_barlow_column(work, block * BLOCK + i, gradient + i);
-        else
-            write_vicreg_column(work, block * BLOCK + i, gradient + i);
+    const size_t view = work->view, other = work->barlow ? 1 - view : view;
+    char *strip = work->strips + worker * strip_values(work->width) * work->type;
+    double along[BLOCK];
+    find_strip(work, work->standard[other], work->standard[view] + block * BLOCK * work->type, strip);
+    double value = judge_strip(work, block, strip, along);
+    if (!work->barlow) {
+        const double square = work->scale[view] * work->scale[view];
+        value *= work->loss->settings.values[COVARIANCE] / (double)work->dim * fmin(square * square, DBL_MAX);
+        value += judge_columns(work, block);
+    }
+    work->values[block] = value;
+    if (work->loss->pairs.batch.gradient[view])
+        write_block(work, block, strip, along, strip + work->width * BLOCK * work->type);
 }
 
 static mio_status run_columns(mio_loss *loss, int barlow, double *value)
 {
     columns work = carve(loss, barlow);
     const size_t blocks = work.width / BLOCK, workers = loss->pairs.plan.workers;
-    mio__parallel(loss->context, workers, blocks, centre_block, &work);
+    make_products(loss, work.width);
+    mio__parallel(loss->context, workers, blocks, measure_block, &work);
+    if (!barlow)
+        choose_scales(&work);
+    mio__parallel(loss->context, workers, blocks, standardize_block, &work);
     *value = 0;
     for (work.view = 0; work.view < 2; work.view++) {
         if (barlow && work.view && !loss->pairs.batch.gradient[1])
@@ -261,6 +339,8 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
 }
 
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
-                                               .steepest = steepest, .run = run_barlow, .extra = extra};
+                                               .steepest = steepest, .run = run_barlow, .extra = extra,
+                                               .flags = MIO__LOSS_NO_UNITS};
 const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3, .steepest = steepest,
-                                         .run = run_vicreg, .extra = extra};
+                                         .run = run_vicreg, .extra = extra,
+                                         .flags = MIO__LOSS_NO_UNITS};

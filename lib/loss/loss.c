@@ -34,6 +34,14 @@ static const mio__loss_kind *find_kind(const char *name)
     return NULL;
 }
 
+static mio__pair_storage storage_of(const mio__loss_kind *kind)
+{
+    return kind->flags & MIO__LOSS_NO_UNITS ? MIO__PAIR_NOTHING
+           : kind->flags & MIO__LOSS_ROWS   ? MIO__PAIR_ROWS_ALONE
+           : kind->flags & MIO__LOSS_PASSES ? MIO__PAIR_FOR_SEVERAL
+                                            : MIO__PAIR_FOR_PASSES;
+}
+
 static mio_status make(mio_context *context, const mio__loss_kind *kind, const char *own_name, mio_loss **loss)
 {
     mio_loss *made = mio__alloc_zeroed(context, 1, sizeof *made);
@@ -43,6 +51,7 @@ static mio_status make(mio_context *context, const mio__loss_kind *kind, const c
     made->context = mio_context_retain(context);
     made->pairs.context = context;
     made->pairs.keep_gradient = (kind->flags & MIO__LOSS_KEEP) != 0;
+    made->pairs.storage = storage_of(kind);
     made->kind = kind;
     if (own_name && !(made->own_name = mio__copy_text(context, own_name))) {
         mio_loss_release(made);
@@ -147,7 +156,8 @@ static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepe
 {
     mio__pair_plan plan;
     size_t bytes = 0;
-    mio_status status = mio__pair_plan_make(loss->context, batch->pairs, batch->dim, batch->element, steepest, &plan);
+    mio_status status = mio__pair_plan_make(loss->context, batch->pairs, batch->dim, batch->element, steepest,
+                                            loss->pairs.storage, &plan);
     if (!status)
         status = extra_bytes(loss, &plan, &bytes);
     if (!status && bytes)
@@ -263,7 +273,7 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
     mio__pair_plan plan;
     if (!status)
         status = mio__pair_plan_make(loss->context, pairs, dim, element_size,
-                                     loss->kind->steepest(loss->settings.values), &plan);
+                                     loss->kind->steepest(loss->settings.values), loss->pairs.storage, &plan);
     size_t extra = 0;
     if (!status)
         status = extra_bytes(loss, &plan, &extra);

@@ -17,7 +17,10 @@ enum {
     MIO__LOSS_QUEUE = 32,        /* takes mio_loss_set_queue */
     MIO__LOSS_CONSTANTS = 64,    /* its gradient takes something that moves with the rows for constant: it is no function's */
     MIO__LOSS_PREDICTIONS = 128, /* its rows are predictions of the other view's targets */
-    MIO__LOSS_KEYS = 256         /* view 2 has constant keys, and no gradient */
+    MIO__LOSS_KEYS = 256,        /* view 2 has constant keys, and no gradient */
+    MIO__LOSS_ROWS = 512,        /* needs unit vectors for rectangular passes alone */
+    MIO__LOSS_NO_UNITS = 1024,   /* needs no unit vectors kept */
+    MIO__LOSS_PASSES = 2048      /* walks over the same tiles more than once */
 };
 
 /** One kind of loss. `p` are the parameters' values in the table's order. */
@@ -80,6 +83,8 @@ struct mio_loss {
     mio__pairs pairs;
     void *extra; /* further work space of the kind */
     size_t extra_capacity;
+    mio__gemm products[3]; /* of the kind, for this width */
+    size_t product_width;
 
     /* given with mio_loss_set_batch: labels and indices, or 0 of them */
     size_t label_count, index_count;

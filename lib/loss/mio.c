@@ -97,7 +97,7 @@ static void bend_mio(const mio_loss *loss, mio__forces *forces)
     forces->l2 = l2_pull(&loss->pairs, p);
 }
 
-/* The sum of exp(rate s) over all ordered negative pairs. */
+/* The sum of exp(rate s) over all ordered negative pairs, from the rows' sums. */
 static mio__log_sum sum_of_all(const mio__pairs *pairs, double rate)
 {
     mio__log_sum all = {-INFINITY, 0};
@@ -111,6 +111,19 @@ static mio__log_sum sum_of_all(const mio__pairs *pairs, double rate)
     return all;
 }
 
+/* At any rate: returns the logarithm of the sum; the gradients get exp(rate s) as parts of the sum. */
+static double pull_apart(mio__pairs *pairs, double rate)
+{
+    mio__pairs_log_sums(pairs, 0, rate);
+    const mio__log_sum sum = sum_of_all(pairs, rate);
+    const double all = mio__log_sum_value(&sum, rate);
+    for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++)
+        pairs->weights[0][slot] = (mio__row_weight){0.5, all};
+    if (mio__pairs_wants_gradient(pairs))
+        mio__pairs_pull(pairs, 1, &rate);
+    return all;
+}
+
 static double compute_decoupled(mio__pairs *pairs, const double *p)
 {
     const double count = (double)pairs->plan.pairs, rows = 2 * count;
@@ -120,15 +133,10 @@ static double compute_decoupled(mio__pairs *pairs, const double *p)
         value -= positive_rate * pairs->similarity_of_pair[b] / count;
         pairs->similarity_of_pair[b] = -positive_rate / count + l2_pull(pairs, p);
     }
-    mio__pairs_log_sums(pairs, 0, rate);
-    const mio__log_sum sum = sum_of_all(pairs, rate);
-    const double all = mio__log_sum_value(&sum, rate), log_mean = all - log(rows) - log(rows - 2);
-    if (mio__pairs_wants_gradient(pairs)) {
-        for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++)
-            pairs->weights[0][slot] = (mio__row_weight){1, all};
-        mio__pairs_pull(pairs, 1, &rate);
-        mio__pairs_finish(pairs, rate * mio__sigmoid(log_mean), pairs->similarity_of_pair);
-    }
+    const int wide = pairs->plan.wide;
+    const double all = wide ? pull_apart(pairs, rate) : log(mio__pairs_exponentials(pairs, rate));
+    const double log_mean = all - log(rows) - log(rows - 2), share = wide ? 1 : exp(-all);
+    mio__pairs_finish(pairs, 2 * rate * mio__sigmoid(log_mean) * share, pairs->similarity_of_pair);
     return value + mio__softplus(log_mean);
 }
 

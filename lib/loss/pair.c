@@ -10,13 +10,15 @@ enum {
     CHUNK = 32,        /* pairs that one item of a pass over rows takes */
     BLOCKS = 16,       /* blocks aimed at: enough meetings a round for many workers */
     BLOCK_SLOTS = 256, /* most slots of a block: its rows and gradients stay in the cache */
+    FEW_PAIRS = 4,        /* fewer leave differences that float does not hold, and cost nothing in double */
+    KEPT_BYTES = 1 << 24, /* most memory for tiles that several passes share */
     ALIGNMENT = 64
 };
 
 /* The largest tile that leaves several blocks and wastes little filling. */
 static size_t choose_edge(size_t pairs)
 {
-    for (size_t edge = 64; edge > MIO__PAIR_LANES; edge /= 2) {
+    for (size_t edge = MIO__PAIR_EDGE; edge > MIO__PAIR_LANES; edge /= 2) {
         const size_t filled = (pairs + edge - 1) / edge * edge;
         if (pairs >= 4 * edge && (filled - pairs) * 8 <= pairs)
             return edge;
@@ -53,16 +55,25 @@ static int work_bytes(mio__pair_plan *plan)
     fits = fits && add_bytes(&total, plan->pairs, sizeof(double)) &&
            add_bytes(&total, chunk_count(plan->pairs), row_bytes) && add_bytes(&total, plan->blocks, sizeof(double)) &&
            add_bytes(&total, plan->workers * MIO__PAIR_ROWS, row_bytes) &&
-           add_bytes(&total, plan->workers * 2, plan->edge * plan->edge * type);
+           add_bytes(&total, plan->workers * MIO__PAIR_TILES + plan->kept, plan->edge * plan->edge * type);
     plan->size = total;
     return fits && total <= SIZE_MAX / 4;
 }
 
+/* Tiles of the upper triangle, or 0 if they take too much. */
+static size_t tiles_to_keep(const mio__pair_plan *plan)
+{
+    const size_t bytes = plan->edge * plan->edge * (plan->wide ? sizeof(double) : sizeof(float));
+    return plan->tiles < KEPT_BYTES / bytes && plan->tiles * (plan->tiles + 1) / 2 <= KEPT_BYTES / bytes
+               ? plan->tiles * (plan->tiles + 1) / 2
+               : 0;
+}
+
 mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
-                               mio__pair_plan *plan)
+                               mio__pair_storage storage, mio__pair_plan *plan)
 {
     mio__pair_plan made = {.pairs = pairs, .dim = dim, .workers = mio__workers(context)};
-    made.wide = element == sizeof(double) || steepest > MIO__PAIR_NARROW_RATE;
+    made.wide = element == sizeof(double) || steepest > MIO__PAIR_NARROW_RATE || pairs < FEW_PAIRS;
     made.edge = choose_edge(pairs);
     int fits = pairs <= SIZE_MAX / 1024 && dim <= SIZE_MAX / 1024;
     if (fits) {
@@ -72,6 +83,7 @@ mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t 
         made.group = made.tiles / BLOCKS < 1 ? 1 : made.tiles / BLOCKS > most ? most : made.tiles / BLOCKS;
         made.blocks = (made.tiles + made.group - 1) / made.group;
         made.width = (dim + MIO__PAIR_LANES - 1) / MIO__PAIR_LANES * MIO__PAIR_LANES;
+        made.kept = storage == MIO__PAIR_FOR_SEVERAL ? tiles_to_keep(&made) : 0;
         fits = work_bytes(&made);
     }
     if (!fits)
@@ -107,7 +119,7 @@ static void carve(mio__pairs *pairs)
     pairs->chunk_sums = take(&at, chunk_count(plan->pairs) * row_bytes);
     pairs->block_values = take(&at, plan->blocks * sizeof(double));
     pairs->rows = take(&at, plan->workers * MIO__PAIR_ROWS * row_bytes);
-    pairs->tile_space = take(&at, plan->workers * 2 * plan->edge * plan->edge * type);
+    pairs->tile_space = take(&at, (plan->workers * MIO__PAIR_TILES + plan->kept) * plan->edge * plan->edge * type);
 }
 
 /* Takes over a plan: memory and, for another shape, kernels. */
@@ -174,12 +186,15 @@ static void store_row(const mio__pairs *pairs, size_t slot, const double *row)
 {
     const size_t width = pairs->plan.width, edge = pairs->plan.edge;
     const size_t plain = slot * width, turned = slot / edge * edge * width + slot % edge;
+    const int turn = pairs->storage == MIO__PAIR_FOR_PASSES || pairs->storage == MIO__PAIR_FOR_SEVERAL;
+    if (pairs->storage == MIO__PAIR_NOTHING)
+        return;
     if (pairs->plan.wide)
-        pairs->kernels->store_wide(width, row, (double *)pairs->unit + plain, (double *)pairs->transposed + turned,
-                                   edge);
+        pairs->kernels->store_wide(width, row, (double *)pairs->unit + plain,
+                                   turn ? (double *)pairs->transposed + turned : NULL, edge);
     else
-        pairs->kernels->store_narrow(width, row, (float *)pairs->unit + plain, (float *)pairs->transposed + turned,
-                                     edge);
+        pairs->kernels->store_narrow(width, row, (float *)pairs->unit + plain,
+                                     turn ? (float *)pairs->transposed + turned : NULL, edge);
 }
 
 /* The power of two that brings the largest magnitude of a row near 1, so that no square over- or underflows; 0 for a
@@ -291,13 +306,15 @@ static void find_means(mio__pairs *pairs)
 mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest)
 {
     mio__pair_plan plan;
-    mio_status status = mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, &plan);
+    mio_status status = mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, pairs->storage,
+                                            &plan);
     if (!status)
         status = adopt(pairs, &plan);
     if (status)
         return status;
     pairs->batch = *batch;
     pairs->choice = MIO__PAIR_ALL;
+    pairs->kept_known = 0;
     fill_up(pairs);
     mio__parallel(pairs->context, plan.workers, chunk_count(plan.pairs), normalize_chunk, pairs);
     status = judge_rows(pairs);
@@ -342,244 +359,4 @@ double mio__pairs_mean_square(const mio__pairs *pairs)
         sum += first + second - 2 * pairs->similarity_of_pair[b];
     }
     return sum / (double)pairs->plan.pairs / (double)pairs->plan.dim;
-}
-
-/* ---- passes over tiles ---- */
-
-typedef struct walk {
-    mio__pairs *pairs;
-    mio__tile_visit visit;
-    void *argument;
-    size_t round;
-} walk;
-
-/* Rounds of the tournament and meetings in one. An odd number of blocks: i + j = round (mod blocks) pairs every block
-   with one other, and one with itself. An even number: the last block takes the place of that one itself, and a round
-   of its own lets every block meet itself. */
-static size_t meetings(size_t blocks, size_t round)
-{
-    return blocks % 2 ? (blocks + 1) / 2 : round + 1 < blocks ? blocks / 2 : blocks;
-}
-
-static void meeting(size_t blocks, size_t round, size_t item, size_t *left, size_t *right)
-{
-    const size_t odd = blocks - (blocks % 2 == 0);
-    *left = *right = item;
-    if (round == odd)
-        return;
-    const size_t k = (odd + 1) / 2 - 1 - item; /* the short meeting with itself comes last */
-    const size_t middle = round * ((odd + 1) / 2) % odd;
-    const size_t i = (middle + k) % odd, j = k ? (middle + odd - k) % odd : blocks % 2 ? i : blocks - 1;
-    *left = i < j ? i : j;
-    *right = i < j ? j : i;
-}
-
-static void *rows_of_tile(const mio__pairs *pairs, void *array, size_t tile)
-{
-    const size_t offset = tile * pairs->plan.edge * pairs->plan.width;
-    return pairs->plan.wide ? (void *)((double *)array + offset) : (void *)((float *)array + offset);
-}
-
-/* s[row of right][row of left] */
-static void find_similarities(const mio__pairs *pairs, size_t left, size_t right, void *s)
-{
-    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    const void *a = rows_of_tile(pairs, pairs->transposed, left), *b = rows_of_tile(pairs, pairs->unit, right);
-    if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){edge, edge, width, a, edge, b, width, 1, s, edge, 0});
-    else
-        mio__gemm_run(&pairs->similarity, (const float *const *)&a, (const float *const *)&b, s, 1);
-}
-
-/* gradient of tile `to` += weight x unit vectors of tile `from`. weight[row of to][row of from], or turned round. */
-static void pull_tile(const mio__pairs *pairs, size_t to, size_t from, const void *weight, int turned)
-{
-    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    void *gradient = rows_of_tile(pairs, pairs->gradient, to);
-    const void *unit = rows_of_tile(pairs, pairs->unit, from);
-    if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, turned ? 1 : edge,
-                                                     turned ? edge : 1, gradient, width, 1});
-    else
-        mio__gemm_run(turned ? &pairs->pull_transposed : &pairs->pull, (const float *const *)&unit,
-                      (const float *const *)&weight, gradient, 1);
-}
-
-static void exclude(const mio__pairs *pairs, void *s, size_t row, size_t column)
-{
-    const size_t at = row * pairs->plan.edge + column;
-    if (pairs->plan.wide)
-        ((double *)s)[at] = -INFINITY;
-    else
-        ((float *)s)[at] = -INFINITY;
-}
-
-/* Rows of a tile that stand for rows of the batch. */
-static size_t real_rows(const mio__pairs *pairs, size_t tile)
-{
-    const size_t start = tile * pairs->plan.edge % pairs->plan.slots_per_view, left = pairs->plan.pairs - start;
-    return left < pairs->plan.edge ? left : pairs->plan.edge;
-}
-
-/* Classes of a tile's rows. */
-static const uint32_t *classes_of(const mio__pairs *pairs, size_t tile)
-{
-    return pairs->class_of + tile * pairs->plan.edge % pairs->plan.slots_per_view;
-}
-
-static void exclude_classes(const mio__pairs *pairs, size_t left, size_t right, void *s)
-{
-    const size_t columns = real_rows(pairs, left), rows = real_rows(pairs, right), edge = pairs->plan.edge;
-    const uint32_t *of_column = classes_of(pairs, left), *of_row = classes_of(pairs, right);
-    const int unwanted = pairs->choice == MIO__PAIR_OTHER_CLASS;
-    for (size_t j = 0; j < rows; j++)
-        for (size_t i = 0; i < columns; i++) {
-            const int out = (of_column[i] == of_row[j]) == unwanted;
-            if (pairs->plan.wide)
-                ((double *)s)[j * edge + i] = out ? -INFINITY : ((const double *)s)[j * edge + i];
-            else
-                ((float *)s)[j * edge + i] = out ? -INFINITY : ((const float *)s)[j * edge + i];
-        }
-}
-
-/* Takes out pairs of a row with itself, positive pairs and filling. */
-static void exclude_all(const mio__pairs *pairs, size_t left, size_t right, void *s)
-{
-    const size_t edge = pairs->plan.edge, columns = real_rows(pairs, left), rows = real_rows(pairs, right);
-    if (left == right || right == left + pairs->plan.tiles / 2)
-        for (size_t i = 0; i < edge; i++)
-            exclude(pairs, s, i, i);
-    if (pairs->choice != MIO__PAIR_ALL)
-        exclude_classes(pairs, left, right, s);
-    if (columns == edge && rows == edge)
-        return;
-    for (size_t j = 0; j < edge; j++)
-        for (size_t i = j < rows ? columns : 0; i < edge; i++)
-            exclude(pairs, s, j, i);
-}
-
-/* All tiles between two blocks; those of a block with itself once each. */
-static void meet(void *argument, size_t item, size_t worker)
-{
-    const walk *self = argument;
-    const mio__pairs *pairs = self->pairs;
-    const mio__pair_plan *plan = &pairs->plan;
-    const size_t tile_bytes = plan->edge * plan->edge * (plan->wide ? sizeof(double) : sizeof(float));
-    char *s = (char *)pairs->tile_space + worker * 2 * tile_bytes, *weight = s + tile_bytes;
-    size_t left, right;
-    meeting(plan->blocks, self->round, item, &left, &right);
-    double value = 0;
-    for (size_t j = right * plan->group; j < (right + 1) * plan->group && j < plan->tiles; j++)
-        for (size_t i = left * plan->group; i < (left + 1) * plan->group && i <= j; i++) {
-            find_similarities(pairs, i, j, s);
-            exclude_all(pairs, i, j, s);
-            value += self->visit(self->argument, i, j, s, weight);
-        }
-    pairs->block_values[left] += value;
-}
-
-double mio__pairs_walk(mio__pairs *pairs, mio__tile_visit visit, void *argument)
-{
-    walk self = {pairs, visit, argument, 0};
-    const size_t blocks = pairs->plan.blocks;
-    memset(pairs->block_values, 0, blocks * sizeof *pairs->block_values);
-    for (; self.round < blocks; self.round++)
-        mio__parallel(pairs->context, pairs->plan.workers, meetings(blocks, self.round), meet, &self);
-    double value = 0;
-    for (size_t i = 0; i < blocks; i++)
-        value += pairs->block_values[i];
-    return value;
-}
-
-/* What the passes of this file need to know at a tile. */
-typedef struct pass {
-    mio__pairs *pairs;
-    size_t first, terms;
-    const double *rates;
-    mio__log_sum *log_sums;
-} pass;
-
-static const mio__tile_loops *tile_loops(const mio__pairs *pairs)
-{
-    return pairs->plan.wide ? &pairs->kernels->wide : &pairs->kernels->narrow;
-}
-
-/* Each tile stands for both orders of its pairs; one on the diagonal holds both already. */
-static void pull_both(const mio__pairs *pairs, size_t left, size_t right, const void *weight)
-{
-    if (!mio__pairs_wants_gradient(pairs))
-        return;
-    pull_tile(pairs, right, left, weight, 0);
-    if (left != right)
-        pull_tile(pairs, left, right, weight, 1);
-}
-
-static double visit_softplus(void *argument, size_t left, size_t right, void *s, void *weight)
-{
-    const pass *self = argument;
-    const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], 0, s, weight);
-    pull_both(self->pairs, left, right, weight);
-    return left == right ? value : 2 * value;
-}
-
-double mio__pairs_softplus(mio__pairs *pairs, double rate)
-{
-    return mio__pairs_walk(pairs, visit_softplus, &(pass){.pairs = pairs, .rates = &rate});
-}
-
-static double visit_sums(void *argument, size_t left, size_t right, void *s, void *weight)
-{
-    const pass *self = argument;
-    (void)weight;
-    const size_t edge = self->pairs->plan.edge;
-    tile_loops(self->pairs)
-        ->sums(edge, self->rates[0], s, self->log_sums + left * edge,
-               left == right ? NULL : self->log_sums + right * edge);
-    return 0;
-}
-
-void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate)
-{
-    memset(pairs->log_sums[term], 0, 2 * pairs->plan.slots_per_view * sizeof *pairs->log_sums[term]);
-    mio__pairs_walk(pairs, visit_sums, &(pass){.pairs = pairs, .rates = &rate, .log_sums = pairs->log_sums[term]});
-}
-
-double mio__log_sum_value(const mio__log_sum *sum, double rate)
-{
-    return rate * sum->peak + log(sum->sum);
-}
-
-static double visit_weights(void *argument, size_t left, size_t right, void *s, void *weight)
-{
-    const pass *self = argument;
-    mio__pairs *pairs = self->pairs;
-    const size_t edge = pairs->plan.edge;
-    for (size_t t = 0; t < self->terms; t++)
-        tile_loops(pairs)->weights(edge, self->rates[t], s, pairs->weights[self->first + t] + left * edge,
-                                   pairs->weights[self->first + t] + right * edge, t > 0, weight);
-    pull_both(pairs, left, right, weight);
-    return 0;
-}
-
-/* The narrow loops know no shift: it goes into the factor. Filling gets no weight. */
-static void settle_weights(mio__pairs *pairs, mio__row_weight *weights)
-{
-    for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++) {
-        if (slot % pairs->plan.slots_per_view >= pairs->plan.pairs)
-            weights[slot] = (mio__row_weight){0, 0};
-        else if (!pairs->plan.wide)
-            weights[slot] = (mio__row_weight){weights[slot].factor * exp(-weights[slot].shift), 0};
-    }
-}
-
-void mio__pairs_pull_from(mio__pairs *pairs, size_t first, size_t terms, const double rates[])
-{
-    for (size_t t = first; t < first + terms; t++)
-        settle_weights(pairs, pairs->weights[t]);
-    mio__pairs_walk(pairs, visit_weights, &(pass){.pairs = pairs, .first = first, .terms = terms, .rates = rates});
-}
-
-void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[])
-{
-    mio__pairs_pull_from(pairs, 0, terms, rates);
 }

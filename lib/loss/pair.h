@@ -23,6 +23,15 @@ typedef struct mio__batch {
     void *gradient[2]; /* either may be NULL */
 } mio__batch;
 
+/** What is kept of the unit vectors: all that passes need, and for several passes the tiles of cosines where these are small
+    enough; rows, for rectangular passes; or nothing. */
+typedef enum mio__pair_storage {
+    MIO__PAIR_FOR_PASSES,
+    MIO__PAIR_FOR_SEVERAL,
+    MIO__PAIR_ROWS_ALONE,
+    MIO__PAIR_NOTHING
+} mio__pair_storage;
+
 /** What depends on the shape alone. */
 typedef struct mio__pair_plan {
     size_t pairs, dim, workers;
@@ -31,17 +40,19 @@ typedef struct mio__pair_plan {
     size_t slots_per_view;       /* pairs rounded up to whole tiles */
     size_t tiles, group, blocks; /* tiles in all, tiles to a block, blocks */
     size_t width;                /* dim rounded up */
+    size_t kept;                 /* tiles that the first pass keeps for the next */
     size_t size;                 /* bytes of work space */
 } mio__pair_plan;
 
-/** Three exponents are the most that any loss has in one row. */
-enum { MIO__PAIR_TERMS = 3, MIO__PAIR_ROWS = 3 };
+/** Three exponents are the most that any loss has in one row. The largest edge of a tile. */
+enum { MIO__PAIR_TERMS = 3, MIO__PAIR_ROWS = 3, MIO__PAIR_TILES = 3, MIO__PAIR_EDGE = 64 };
 
 /** Which of the negatives a pass takes, where images have classes. */
 typedef enum mio__pair_choice { MIO__PAIR_ALL, MIO__PAIR_SAME_CLASS, MIO__PAIR_OTHER_CLASS } mio__pair_choice;
 
 typedef struct mio__pairs {
     mio_context *context;
+    mio__pair_storage storage;
     void *work; /* one piece of memory that all of the following point into */
     size_t capacity;
     mio__pair_plan plan;
@@ -60,7 +71,8 @@ typedef struct mio__pairs {
     double *chunk_sums;                        /* sums of unit vectors by chunks of pairs */
     double *block_values;
     double *rows;     /* per worker: MIO__PAIR_ROWS rows in double */
-    void *tile_space; /* per worker: two tiles */
+    void *tile_space; /* per worker: MIO__PAIR_TILES tiles; then the kept ones */
+    int kept_known;
 
     size_t zero_rows;
     double mean_positive, mean_negative; /* cosine similarities of the batch */
@@ -68,7 +80,7 @@ typedef struct mio__pairs {
 
 /** Fills in the plan. Errors: MIO_ERROR_ARGUMENT (the sizes overflow). steepest: the largest rate of any pass. */
 mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
-                               mio__pair_plan *plan);
+                               mio__pair_storage storage, mio__pair_plan *plan);
 
 /**
  * Takes a batch in: checks it, normalises its rows, finds the positives' similarities and the means; clears the
@@ -89,6 +101,9 @@ void mio__pairs_read(const mio__pairs *pairs, size_t view, size_t b, double *row
 void mio__pairs_unit(const mio__pairs *pairs, size_t view, size_t b, double *row);
 /** Adds weight x vector (width values) to the gradient of a row. */
 void mio__pairs_add(const mio__pairs *pairs, size_t view, size_t b, double weight, const double *vector);
+/** gradient of a row = scale x itself + weight x vector. */
+void mio__pairs_combine(const mio__pairs *pairs, size_t view, size_t b, double scale, double weight,
+                        const double *vector);
 /** The sum over the rows of the first `views` views of unit . gradient: the weights that the passes gave to the cosines
     so far, times the cosines. */
 double mio__pairs_dot_gradient(const mio__pairs *pairs, size_t views);
@@ -101,7 +116,7 @@ double mio__pairs_sum_of_chunks(const mio__pairs *pairs);
 /**
  * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out (itself,
  * positives, filling, the other choice); left <= right, and each tile stands for both orders of its pairs, but one on the
- * diagonal, which holds both. s may be overwritten; space is another tile. A visit owns what belongs to the rows of both.
+ * diagonal, which holds both. s may be overwritten; space is two more tiles. A visit owns what belongs to the rows of both.
  * Returns what it adds to the walk's sum.
  */
 typedef double (*mio__tile_visit)(void *argument, size_t left, size_t right, void *s, void *space);
@@ -112,8 +127,16 @@ double mio__pairs_walk(mio__pairs *pairs, mio__tile_visit visit, void *argument)
  * negatives j of sigmoid(rate s_ij) unit_j.
  */
 double mio__pairs_softplus(mio__pairs *pairs, double rate);
+/**
+ * The same over the pairs of one row of each view, each once, with log(1 + exp(x)), x = rate s + bias, and sigmoid(x).
+ * *sigmoids: the sum of sigmoid(x).
+ */
+double mio__pairs_softplus_across(mio__pairs *pairs, double rate, double bias, double *sigmoids);
 /** log_sums[term][slot] = the sum over the slot's negatives of exp(rate s). */
 void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate);
+/** The same for terms 0 .. terms - 1 in one pass, each with its choice of the pairs; choices NULL: the pass's. Terms of one
+    choice follow each other. */
+void mio__pairs_all_log_sums(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[]);
 /** The logarithm of one of them. */
 double mio__log_sum_value(const mio__log_sum *sum, double rate);
 /**
@@ -122,8 +145,11 @@ double mio__log_sum_value(const mio__log_sum *sum, double rate);
  * with factor and shift from weights[term][slot], which the caller filled for the slots of real rows.
  */
 void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[]);
-/** The same with the terms first .. first + terms - 1; rates[0] belongs to the first. */
-void mio__pairs_pull_from(mio__pairs *pairs, size_t first, size_t terms, const double rates[]);
+/** The same, each term with its choice of the pairs, as in mio__pairs_all_log_sums. */
+void mio__pairs_pull_chosen(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[]);
+/** Sum of exp(rate s) over all ordered negative pairs; adds to the gradient of each slot i the sum over its negatives j of
+    exp(rate s_ij) unit_j. Not for wide plans, where it may overflow. */
+double mio__pairs_exponentials(mio__pairs *pairs, double rate);
 /**
  * Writes the batch's gradients: for the slot i with positive p, unit-space gradient factor x (what the passes added)
  * + weights_of_pair[b] unit_p, through the normalisation. weights_of_pair: one number a pair.

@@ -1,14 +1,24 @@
 /* What the pair engine's passes and the losses add up for each row, and its way back to the rows as they were given. */
 #include "loss/pair.h"
 
-void mio__pairs_add(const mio__pairs *pairs, size_t view, size_t b, double weight, const double *vector)
+void mio__pairs_combine(const mio__pairs *pairs, size_t view, size_t b, double scale, double weight,
+                        const double *vector)
 {
     const size_t width = pairs->plan.width, at = mio__pairs_slot(pairs, view, b) * width;
-    for (size_t k = 0; k < width; k++)
-        if (pairs->plan.wide)
-            ((double *)pairs->gradient)[at + k] += weight * vector[k];
-        else
-            ((float *)pairs->gradient)[at + k] += (float)(weight * vector[k]);
+    if (pairs->plan.wide) {
+        double *row = (double *)pairs->gradient + at;
+        for (size_t k = 0; k < width; k++)
+            row[k] = scale * row[k] + weight * vector[k];
+    } else {
+        float *row = (float *)pairs->gradient + at;
+        for (size_t k = 0; k < width; k++)
+            row[k] = (float)(scale * row[k] + weight * vector[k]);
+    }
+}
+
+void mio__pairs_add(const mio__pairs *pairs, size_t view, size_t b, double weight, const double *vector)
+{
+    mio__pairs_combine(pairs, view, b, 1, weight, vector);
 }
 
 typedef struct dots {

@@ -75,14 +75,14 @@ static void store_narrow(size_t width, const double *row, float *to, float *tran
 {
     for (size_t k = 0; k < width; k++)
         to[k] = (float)row[k];
-    for (size_t k = 0; k < width; k++)
+    for (size_t k = 0; transposed && k < width; k++)
         transposed[k * stride] = to[k];
 }
 
 static void store_wide(size_t width, const double *row, double *to, double *transposed, size_t stride)
 {
     memcpy(to, row, width * sizeof *to);
-    for (size_t k = 0; k < width; k++)
+    for (size_t k = 0; transposed && k < width; k++)
         transposed[k * stride] = row[k];
 }
 
@@ -181,6 +181,63 @@ static double narrow_softplus(size_t edge, double rate, double bias, const void 
     return total;
 }
 
+static double narrow_sum(size_t edge, const void *tile)
+{
+    const float *values = tile;
+    double sum[LANES] = {0};
+    for (size_t p = 0; p < edge * edge; p += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            sum[l] += values[p + l];
+    return sum_of_lanes(sum);
+}
+
+static void narrow_leave_out(size_t edge, size_t columns, size_t rows, const uint32_t *of_column,
+                             const uint32_t *of_row, int same, void *similarities)
+{
+    for (size_t j = 0; j < rows; j++) {
+        float *s = (float *)similarities + j * edge;
+        const uint32_t class = of_row[j];
+        for (size_t i = 0; i < columns; i++)
+            s[i] = (of_column[i] == class) == same ? -INFINITY : s[i];
+    }
+}
+
+static double narrow_softmax(size_t columns, size_t padded, double rate, double factor, void *row)
+{
+    float *s = row, lane[LANES] = {0}, r = (float)rate;
+    double lanes[LANES];
+    for (size_t k = 0; k < padded; k += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            const float e = exponential(r * s[k + l]);
+            s[k + l] = k + l < columns ? e : 0;
+            lane[l] += s[k + l];
+        }
+    for (size_t l = 0; l < LANES; l++)
+        lanes[l] = lane[l];
+    const double sum = sum_of_lanes(lanes);
+    const float share = (float)(factor / sum);
+    for (size_t k = 0; k < padded; k++)
+        s[k] *= share;
+    return log(sum);
+}
+
+static void narrow_exponentials(size_t edge, double rate, const void *similarities, mio__log_sum *columns,
+                                void *weights)
+{
+    enum { EDGE = 64 };
+    const float *s = similarities, r = (float)rate;
+    float *weight = weights, column[EDGE] = {0};
+    for (size_t j = 0; j < edge; j++)
+        for (size_t i = 0; i < edge; i += LANES)
+            for (size_t l = 0; l < LANES; l++) {
+                const size_t at = j * edge + i + l;
+                weight[at] = exponential(r * s[at]);
+                column[i + l] += weight[at];
+            }
+    for (size_t i = 0; i < edge; i++)
+        columns[i].sum += column[i];
+}
+
 static void narrow_sums(size_t edge, double rate, const void *similarities, mio__log_sum *columns, mio__log_sum *rows)
 {
     enum { EDGE = 64 };
@@ -238,6 +295,41 @@ static double wide_softplus(size_t edge, double rate, double bias, const void *s
         total += row;
     }
     return total;
+}
+
+static double wide_sum(size_t edge, const void *tile)
+{
+    const double *values = tile;
+    double sum[LANES] = {0};
+    for (size_t p = 0; p < edge * edge; p += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            sum[l] += values[p + l];
+    return sum_of_lanes(sum);
+}
+
+static double wide_softmax(size_t columns, size_t padded, double rate, double factor, void *row)
+{
+    double *s = row, peak = -INFINITY, sum = 0;
+    for (size_t k = 0; k < columns; k++)
+        peak = s[k] > peak ? s[k] : peak;
+    for (size_t k = 0; k < padded; k++) {
+        s[k] = k < columns ? exp(rate * (s[k] - peak)) : 0;
+        sum += s[k];
+    }
+    for (size_t k = 0; k < columns; k++)
+        s[k] *= factor / sum;
+    return rate * peak + log(sum);
+}
+
+static void wide_leave_out(size_t edge, size_t columns, size_t rows, const uint32_t *of_column, const uint32_t *of_row,
+                           int same, void *similarities)
+{
+    for (size_t j = 0; j < rows; j++) {
+        double *s = (double *)similarities + j * edge;
+        const uint32_t class = of_row[j];
+        for (size_t i = 0; i < columns; i++)
+            s[i] = (of_column[i] == class) == same ? -INFINITY : s[i];
+    }
 }
 
 /* Adds exp(rate s) for count values `stride` apart to a sum whose peak rises to the largest of them. Differences come
@@ -341,6 +433,7 @@ const mio__pair_kernels MIO__VARIANT(mio__pair_loops) = {
     .write_float = write_float,
     .write_double = write_double,
     .product = product,
-    .narrow = {narrow_softplus, narrow_sums, narrow_weights},
-    .wide = {wide_softplus, wide_sums, wide_weights},
+    .narrow = {narrow_softplus, narrow_sum, narrow_leave_out, narrow_softmax, narrow_exponentials, narrow_sums,
+               narrow_weights},
+    .wide = {wide_softplus, wide_sum, wide_leave_out, wide_softmax, NULL, wide_sums, wide_weights},
 };

@@ -5,6 +5,7 @@
 #include "kernels/variant.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /** Rows are padded with zeros to a multiple of this many elements, and tiles have such an edge. */
 enum { MIO__PAIR_LANES = 16 };
@@ -28,6 +29,16 @@ typedef struct mio__row_weight {
 typedef struct mio__tile_loops {
     /** weight = sigmoid(x), x = rate s + bias; returns the sum of log(1 + exp(x)). weight may be s. */
     double (*softplus)(size_t edge, double rate, double bias, const void *s, void *weight);
+    /** The sum of a tile. */
+    double (*sum)(size_t edge, const void *tile);
+    /** s = -infinity for the pairs of the first `columns` columns and `rows` rows that are of one class (same), or not. */
+    void (*leave_out)(size_t edge, size_t columns, size_t rows, const uint32_t *of_column, const uint32_t *of_row,
+                      int same, void *s);
+    /** row = factor x softmax(rate row) over the first `columns` values, 0 from there to padded, a multiple of the lanes;
+        returns the logarithm of the sum of exp(rate row). */
+    double (*softmax)(size_t columns, size_t padded, double rate, double factor, void *row);
+    /** weight = exp(rate s), which is added to the sums of columns. NULL in the wide loops: it may overflow. */
+    void (*exponentials)(size_t edge, double rate, const void *s, mio__log_sum *columns, void *weight);
     /** Adds exp(rate s) to the sums of columns and rows; rows may be NULL. */
     void (*sums)(size_t edge, double rate, const void *s, mio__log_sum *columns, mio__log_sum *rows);
     /** weight (+)= what the column and the row give to each pair. */
@@ -61,7 +72,7 @@ typedef struct mio__pair_kernels {
     void (*scale)(size_t width, double first, double second, double *row);
     /** sum += row. */
     void (*add)(size_t width, const double *row, double *sum);
-    /** to[0..width) = row; column k of the transposed tile, stride elements apart, likewise. */
+    /** to[0..width) = row; column k of the transposed tile, stride elements apart, likewise, unless it is NULL. */
     void (*store_narrow)(size_t width, const double *row, float *to, float *transposed, size_t stride);
     void (*store_wide)(size_t width, const double *row, double *to, double *transposed, size_t stride);
     /** out = scale x from + weight x other. */

@@ -51,10 +51,30 @@ static void predict_chunk(void *argument, size_t chunk, size_t worker)
     pairs->chunk_sums[chunk * width] = value;
 }
 
+/* Without targets each view is the other's: mio__pairs_begin has found the cosines. Returns the value. */
+static double predict_each_other(const predictions *work, mio__pairs *pairs)
+{
+    double value = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        const int first = pairs->scale[mio__pairs_slot(pairs, 0, b)] != 0;
+        const int second = pairs->scale[mio__pairs_slot(pairs, 1, b)] != 0;
+        value += 2 * work->slope * pairs->similarity_of_pair[b];
+        if (work->squares)
+            value -= work->slope * (first + second);
+        pairs->similarity_of_pair[b] = work->slope;
+    }
+    mio__pairs_finish(pairs, 0, pairs->similarity_of_pair);
+    return value;
+}
+
 static mio_status predict(mio_loss *loss, double slope, int squares, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     predictions work = {loss, slope / (double)pairs->plan.pairs, squares};
+    if (!loss->target_set[0] && !loss->target_set[1]) {
+        *value = predict_each_other(&work, pairs);
+        return MIO_OK;
+    }
     mio__pairs_by_chunk(pairs, predict_chunk, &work);
     *value = mio__pairs_sum_of_chunks(pairs);
     memset(pairs->similarity_of_pair, 0, pairs->plan.pairs * sizeof *pairs->similarity_of_pair);
@@ -78,11 +98,11 @@ const mio__loss_kind mio__loss_byol = {"byol",
                                        .steepest = steepest,
                                        .run = run_byol,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
-                                                MIO__LOSS_CONSTANTS};
+                                                MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};
 const mio__loss_kind mio__loss_simsiam = {"simsiam",
                                           NULL,
                                           0,
                                           .steepest = steepest,
                                           .run = run_simsiam,
                                           .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
-                                                   MIO__LOSS_CONSTANTS};
+                                                   MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};

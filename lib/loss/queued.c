@@ -39,17 +39,21 @@ static mio__cross_side queue_side(const mio_loss *loss)
 static size_t moco_extra(const mio_loss *loss, const mio__pair_plan *plan)
 {
     (void)loss;
-    return mio__cross_bytes(plan, plan->pairs);
+    return mio__cross_bytes(plan);
 }
 
 static mio_status run_moco(mio_loss *loss, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     const double rate = mio__rate(loss->settings.values[TEMPERATURE]), share = 1 / (double)pairs->plan.pairs;
-    const mio__cross cross = {pairs, mio__cross_view(pairs, 0), queue_side(loss), 0, loss->extra};
+    const mio__cross cross = {pairs, mio__cross_view(pairs, 0), queue_side(loss), loss->extra};
     double *query = mio__pairs_worker_row(pairs, 0, 0), *key = mio__pairs_worker_row(pairs, 0, 1);
     const int wants = pairs->batch.gradient[0] != NULL;
-    mio__cross_log_sums(&cross, rate, pairs->log_sums[0]);
+    const int apart = !wants || pairs->plan.wide; /* else one pass adds up the gradients as parts of sums yet unknown */
+    if (apart)
+        mio__cross_log_sums(&cross, rate, pairs->log_sums[0]);
+    else
+        mio__cross_exponentials(&cross, rate, pairs->log_sums[0], mio__cross_gradient(pairs, 0));
     *value = 0;
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
         mio__pairs_unit(pairs, 0, b, query);
@@ -57,16 +61,17 @@ static mio_status run_moco(mio_loss *loss, double *value)
         const double x = rate * pairs->kernels->dot(pairs->plan.width, query, key);
         const double gap = mio__log_sum_value(&pairs->log_sums[0][b], rate) - x;
         *value += share * mio__softplus(gap);
-        pairs->weights[0][b] = (mio__row_weight){share * rate, x + mio__softplus(gap)};
+        const double all = x + mio__softplus(gap), scale = apart ? 1 : share * rate * exp(-all);
+        pairs->weights[0][b] = (mio__row_weight){share * rate, all};
         pairs->similarity_of_pair[b] = 0;
         if (wants)
-            mio__pairs_add(pairs, 0, b, -share * rate * mio__sigmoid(gap), key);
+            mio__pairs_combine(pairs, 0, b, scale, -share * rate * mio__sigmoid(gap), key);
     }
-    if (wants) {
+    if (wants && apart) {
         mio__cross_settle(pairs, pairs->plan.pairs, pairs->weights[0]);
         mio__cross_pull(&cross, rate, pairs->weights[0], NULL, mio__cross_gradient(pairs, 0));
-        mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     }
+    mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     mio__loss_clear_gradient(loss, 1);
     return MIO_OK;
 }
@@ -98,7 +103,7 @@ static size_t rows_bytes(const mio__pair_plan *plan)
 static size_t nnclr_extra(const mio_loss *loss, const mio__pair_plan *plan)
 {
     (void)loss;
-    const size_t scratch = mio__cross_bytes(plan, plan->pairs);
+    const size_t scratch = mio__cross_bytes(plan);
     return scratch ? rounded(scratch) + rounded(rows_bytes(plan)) +
                          rounded(plan->slots_per_view * (sizeof(size_t) + sizeof(double)))
                    : 0;
@@ -107,7 +112,7 @@ static size_t nnclr_extra(const mio_loss *loss, const mio__pair_plan *plan)
 static neighbours carve(const mio_loss *loss)
 {
     const mio__pair_plan *plan = &loss->pairs.plan;
-    char *rows = (char *)loss->extra + rounded(mio__cross_bytes(plan, plan->pairs));
+    char *rows = (char *)loss->extra + rounded(mio__cross_bytes(plan));
     char *nearest = rows + rounded(rows_bytes(plan));
     return (neighbours){loss->extra, rows, (size_t *)nearest, (double *)nearest + plan->slots_per_view};
 }
@@ -155,14 +160,14 @@ static double half(mio_loss *loss, size_t view, double rate)
     const size_t other = 1 - view;
     const double share = 0.5 / (double)pairs->plan.pairs;
     double *neighbour = mio__pairs_worker_row(pairs, 0, 0), *predicted = mio__pairs_worker_row(pairs, 0, 1), value = 0;
-    mio__cross_nearest(&(mio__cross){pairs, projections(loss, view, n.rows), queue_side(loss), 0, n.scratch}, n.nearest,
+    mio__cross_nearest(&(mio__cross){pairs, projections(loss, view, n.rows), queue_side(loss), n.scratch}, n.nearest,
                        n.cosine);
     memset(n.rows, 0, rows_bytes(&pairs->plan));
     for (size_t b = 0; b < pairs->plan.pairs; b++)
         read_neighbour(loss, n.nearest[b], neighbour, n.rows, b);
     const mio__cross_side rows = {n.rows, mio__pairs_type(pairs), pairs->plan.pairs};
     const mio__cross_side predictions = mio__cross_view(pairs, other);
-    mio__cross_log_sums(&(mio__cross){pairs, rows, predictions, 0, n.scratch}, rate, pairs->log_sums[0]);
+    mio__cross_log_sums(&(mio__cross){pairs, rows, predictions, n.scratch}, rate, pairs->log_sums[0]);
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
         read_neighbour(loss, n.nearest[b], neighbour, n.rows, b);
         mio__pairs_unit(pairs, other, b, predicted);
@@ -174,7 +179,7 @@ static double half(mio_loss *loss, size_t view, double rate)
     }
     if (mio__pairs_wants_gradient(pairs)) {
         mio__cross_settle(pairs, pairs->plan.pairs, pairs->weights[0]);
-        mio__cross_pull(&(mio__cross){pairs, predictions, rows, 0, n.scratch}, rate, NULL, pairs->weights[0],
+        mio__cross_pull(&(mio__cross){pairs, predictions, rows, n.scratch}, rate, NULL, pairs->weights[0],
                         mio__cross_gradient(pairs, other));
     }
     return value;
@@ -203,8 +208,7 @@ const mio__loss_kind mio__loss_moco = {"moco",
                                        .advance = advance_moco,
                                        .extra = moco_extra,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_KEYS |
-                                                MIO__LOSS_QUEUE |
-                                                MIO__LOSS_CONSTANTS};
+                                                MIO__LOSS_QUEUE | MIO__LOSS_CONSTANTS | MIO__LOSS_ROWS};
 const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         nnclr_parameters,
                                         2,
@@ -213,4 +217,4 @@ const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         .advance = advance_nnclr,
                                         .extra = nnclr_extra,
                                         .flags = MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS | MIO__LOSS_QUEUE |
-                                                 MIO__LOSS_CONSTANTS};
+                                                 MIO__LOSS_CONSTANTS | MIO__LOSS_ROWS};

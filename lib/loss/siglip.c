@@ -2,7 +2,6 @@
        L = 1/B (sum over i of softplus(-x_ii) + sum over i != j of softplus(x_ij)).
    log_scale and bias are learnt: dL/dbias is the sum of the derivatives by x, dL/dlog_scale that of their products with
    e^log_scale s, which is the product of unit vectors and their gradients. */
-#include "loss/cross.h"
 #include "loss/loss.h"
 
 #include <math.h>
@@ -27,25 +26,12 @@ static double steepest(const double *p)
     return fmax(scale_of(p), fabs(p[BIAS]));
 }
 
-static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
-{
-    (void)loss;
-    return mio__cross_bytes(plan, plan->pairs);
-}
-
 static mio_status run(mio_loss *loss, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     const double *p = loss->settings.values, scale = scale_of(p), share = 1 / (double)pairs->plan.pairs;
-    const mio__cross_side sides[2] = {mio__cross_view(pairs, 0), mio__cross_view(pairs, 1)};
     double positives = 0, by_scale = 0, by_bias = 0, sigmoids = 0;
-    for (size_t view = 0; view < 2; view++) {
-        const mio__cross cross = {pairs, sides[view], sides[1 - view], 1, loss->extra};
-        if (!view)
-            *value = mio__cross_softplus(&cross, scale, p[BIAS], mio__cross_gradient(pairs, 0), &sigmoids);
-        else if (pairs->batch.gradient[1])
-            mio__cross_softplus(&cross, scale, p[BIAS], mio__cross_gradient(pairs, 1), NULL);
-    }
+    *value = mio__pairs_softplus_across(pairs, scale, p[BIAS], &sigmoids);
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
         double *s = &pairs->similarity_of_pair[b];
         const double x = scale * *s + p[BIAS], pulled = -mio__sigmoid(-x);
@@ -84,7 +70,6 @@ const mio__loss_kind mio__loss_siglip = {"siglip",
                                          2,
                                          .steepest = steepest,
                                          .run = run,
-                                         .extra = extra,
                                          .flags = MIO__LOSS_KEEP,
                                          .terms = terms,
                                          .bend = bend,

@@ -199,8 +199,7 @@ static double compute_hcl(mio__pairs *pairs, const double *p)
     const double share = 0.5 / (double)pairs->plan.pairs, n = 2 * (double)pairs->plan.pairs - 2;
     const double rate = mio__rate(p[TEMPERATURE]), rates[2] = {(1 + p[SECOND]) * rate, p[SECOND] * rate};
     const size_t terms = p[SECOND] > 0 ? 2 : 1;
-    for (size_t t = 0; t < terms; t++)
-        mio__pairs_log_sums(pairs, t, rates[t]);
+    mio__pairs_all_log_sums(pairs, terms, rates, NULL);
     double value = 0;
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
         const double x = rate * pairs->similarity_of_pair[b];
@@ -265,19 +264,30 @@ const mio__loss_kind mio__loss_nt_xent = {"nt_xent",
                                           1,
                                           .steepest = steepest,
                                           .compute = compute_nt_xent,
+                                          .flags = MIO__LOSS_PASSES,
                                           .terms = terms_of_softmax,
                                           .bend = bend_nt_xent};
-const mio__loss_kind mio__loss_dcl = {
-    "dcl",           dcl_parameters, 1, .steepest = steepest, .compute = compute_dcl, .terms = terms_of_softmax,
-    .bend = bend_dcl};
+const mio__loss_kind mio__loss_dcl = {"dcl",
+                                      dcl_parameters,
+                                      1,
+                                      .steepest = steepest,
+                                      .compute = compute_dcl,
+                                      .flags = MIO__LOSS_PASSES,
+                                      .terms = terms_of_softmax,
+                                      .bend = bend_dcl};
 const mio__loss_kind mio__loss_dclw = {"dclw",
                                        dcl_parameters,
                                        2,
                                        .steepest = steepest,
                                        .compute = compute_dclw,
-                                       .flags = MIO__LOSS_CONSTANTS,
+                                       .flags = MIO__LOSS_CONSTANTS | MIO__LOSS_PASSES,
                                        .terms = terms_of_softmax,
                                        .bend = bend_dclw};
-const mio__loss_kind mio__loss_hcl = {
-    "hcl",           hcl_parameters, 3, .steepest = steepest_hcl, .compute = compute_hcl, .terms = terms_of_hcl,
-    .bend = bend_hcl};
+const mio__loss_kind mio__loss_hcl = {"hcl",
+                                      hcl_parameters,
+                                      3,
+                                      .steepest = steepest_hcl,
+                                      .compute = compute_hcl,
+                                      .flags = MIO__LOSS_PASSES,
+                                      .terms = terms_of_hcl,
+                                      .bend = bend_hcl};

@@ -103,5 +103,6 @@ const mio__loss_kind mio__loss_sogclr = {"sogclr",
                                          .steepest = steepest,
                                          .run = run,
                                          .advance = advance,
-                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_CONSTANTS,
+                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_CONSTANTS |
+                                                  MIO__LOSS_PASSES,
                                          .extra = extra};

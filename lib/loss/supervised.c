@@ -8,6 +8,7 @@
 #include "loss/loss.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { TEMPERATURE, BASE };
 
@@ -42,17 +43,81 @@ static const mio__parameter supcon_parameters[] = {
     [BASE] = MIO__TEMPERATURE("base_temperature", 0.07, "the loss is scaled by temperature / base_temperature"),
 };
 
+/* extra: the sum of the unit vectors of a class of several images, width values, and after them the place of each
+   image's. */
+static size_t extra_of_supcon(const mio_loss *loss, const mio__pair_plan *plan)
+{
+    (void)loss;
+    return plan->pairs / 2 * plan->width * sizeof(double) + (plan->pairs + 1) * sizeof(uint32_t);
+}
+
+static uint32_t *places(const mio_loss *loss)
+{
+    const mio__pair_plan *plan = &loss->pairs.plan;
+    return (uint32_t *)((double *)loss->extra + plan->pairs / 2 * plan->width);
+}
+
+static void sum_classes(mio_loss *loss)
+{
+    const mio__pairs *pairs = &loss->pairs;
+    const size_t width = pairs->plan.width;
+    double *sums = loss->extra, *unit = mio__pairs_worker_row(pairs, 0, 0);
+    uint32_t *place = places(loss), known = 0;
+    for (size_t b = 0; b < pairs->plan.pairs; b++) {
+        if (loss->class_size[b] < 2)
+            continue;
+        const uint32_t first = pairs->class_of[b];
+        place[b] = first == b ? known++ : place[first];
+        double *sum = sums + place[b] * width;
+        if (first == b)
+            memset(sum, 0, width * sizeof *sum);
+        for (size_t view = 0; view < 2; view++) {
+            mio__pairs_unit(pairs, view, b, unit);
+            pairs->kernels->add(width, unit, sum);
+        }
+    }
+}
+
+typedef struct attraction {
+    const mio_loss *loss;
+    double factor;
+} attraction;
+
+/* Each row with the sum of its class but for the row itself and its other view. */
+static void attract_chunk(void *argument, size_t chunk, size_t worker)
+{
+    const attraction *work = argument;
+    const mio_loss *loss = work->loss;
+    const mio__pairs *pairs = &loss->pairs;
+    const size_t width = pairs->plan.width;
+    double *units[2] = {mio__pairs_worker_row(pairs, worker, 0), mio__pairs_worker_row(pairs, worker, 1)};
+    double *rest = mio__pairs_worker_row(pairs, worker, 2), value = 0;
+    size_t start, end;
+    mio__pairs_chunk(pairs, chunk, &start, &end);
+    for (size_t b = start; b < end; b++) {
+        if (loss->class_size[b] < 2)
+            continue;
+        const double *sum = (const double *)loss->extra + places(loss)[b] * width;
+        const double pull = -work->factor / positives(loss, b);
+        for (size_t view = 0; view < 2; view++)
+            mio__pairs_unit(pairs, view, b, units[view]);
+        for (size_t k = 0; k < width; k++)
+            rest[k] = sum[k] - units[0][k] - units[1][k];
+        for (size_t view = 0; view < 2; view++) {
+            value += pull * pairs->kernels->dot(width, units[view], rest);
+            if (mio__pairs_wants_gradient(pairs))
+                mio__pairs_add(pairs, view, b, 2 * pull, rest);
+        }
+    }
+    pairs->chunk_sums[chunk * width] = value;
+}
+
 /* The pull among rows of one label but for the two views of an image; returns its part of the value. */
 static double attract_classes(mio_loss *loss, double factor)
 {
-    mio__pairs *pairs = &loss->pairs;
-    for (size_t b = 0; b < pairs->plan.pairs; b++)
-        for (size_t view = 0; view < 2; view++)
-            *weight(pairs, 0, view, b) = (mio__row_weight){-factor / positives(loss, b), 0};
-    pairs->choice = MIO__PAIR_SAME_CLASS;
-    mio__pairs_pull(pairs, 1, &flat);
-    pairs->choice = MIO__PAIR_ALL;
-    return 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each pair stands there twice, from either end */
+    sum_classes(loss);
+    mio__pairs_by_chunk(&loss->pairs, attract_chunk, &(attraction){loss, factor});
+    return mio__pairs_sum_of_chunks(&loss->pairs);
 }
 
 static mio_status run_supcon(mio_loss *loss, double *value)
@@ -127,17 +192,10 @@ static double steepest_schane(const double *p)
 }
 
 /* Terms: 0, exp(2x) over negatives; 1, exp(x) over negatives; 2, exp(x) over positives but for the other view. */
-static void find_sums(mio__pairs *pairs, const double rates[2])
-{
-    pairs->choice = MIO__PAIR_OTHER_CLASS;
-    mio__pairs_log_sums(pairs, 0, rates[0]);
-    mio__pairs_log_sums(pairs, 1, rates[1]);
-    pairs->choice = MIO__PAIR_SAME_CLASS;
-    mio__pairs_log_sums(pairs, 2, rates[1]);
-}
+static const mio__pair_choice choices[] = {MIO__PAIR_OTHER_CLASS, MIO__PAIR_OTHER_CLASS, MIO__PAIR_SAME_CLASS};
 
 /* One row: its loss; its weights; the derivative by the similarity of its pair is returned. */
-static double schane_row(mio_loss *loss, const double rates[2], double share, size_t view, size_t b, double *value)
+static double schane_row(mio_loss *loss, const double rates[], double share, size_t view, size_t b, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     const double x = rates[1] * pairs->similarity_of_pair[b];
@@ -156,9 +214,9 @@ static double schane_row(mio_loss *loss, const double rates[2], double share, si
 static mio_status run_schane(mio_loss *loss, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
-    const double rate = mio__rate(loss->settings.values[TEMPERATURE]), rates[2] = {2 * rate, rate};
+    const double rate = mio__rate(loss->settings.values[TEMPERATURE]), rates[] = {2 * rate, rate, rate};
     const double share = 0.5 / (double)pairs->plan.pairs;
-    find_sums(pairs, rates);
+    mio__pairs_all_log_sums(pairs, 3, rates, choices);
     *value = 0;
     for (size_t b = 0; b < pairs->plan.pairs; b++) {
         double pulled = 0;
@@ -168,15 +226,12 @@ static mio_status run_schane(mio_loss *loss, double *value)
     }
     if (!mio__pairs_wants_gradient(pairs))
         return MIO_OK;
-    pairs->choice = MIO__PAIR_OTHER_CLASS;
-    mio__pairs_pull_from(pairs, 0, 2, rates);
-    pairs->choice = MIO__PAIR_SAME_CLASS;
-    mio__pairs_pull_from(pairs, 2, 1, &rate);
+    mio__pairs_pull_chosen(pairs, 3, rates, choices);
     mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     return MIO_OK;
 }
 
-/* As find_sums has them. */
+/* As run_schane has them. */
 static void terms_of_schane(const mio_loss *loss, mio__forces *forces)
 {
     const double rate = mio__rate(loss->settings.values[TEMPERATURE]);
@@ -222,7 +277,8 @@ const mio__loss_kind mio__loss_supcon = {"supcon",
                                          2,
                                          .steepest = steepest,
                                          .run = run_supcon,
-                                         .flags = MIO__LOSS_KEEP,
+                                         .extra = extra_of_supcon,
+                                         .flags = MIO__LOSS_PASSES,
                                          .terms = terms_of_supcon,
                                          .bend = bend_supcon};
 const mio__loss_kind mio__loss_schane = {"schane",
@@ -230,6 +286,6 @@ const mio__loss_kind mio__loss_schane = {"schane",
                                          1,
                                          .steepest = steepest_schane,
                                          .run = run_schane,
-                                         .flags = MIO__LOSS_LABELS,
+                                         .flags = MIO__LOSS_LABELS | MIO__LOSS_PASSES,
                                          .terms = terms_of_schane,
                                          .bend = bend_schane};

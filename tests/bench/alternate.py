@@ -39,7 +39,7 @@ class Contender:
 
     def __init__(self, name, kind, command, precision="fp32"):
         self.name, self.kind, self.command, self.precision = name, kind, command, precision
-        self.process, self.log, self.peak, self.cases = None, None, None, []
+        self.process, self.log, self.memory, self.cases = None, None, {}, []
         self.times, self.disturbed = {}, {}  # of each case: milliseconds, and whether something else was running
 
     def start(self):
@@ -89,7 +89,7 @@ class Contender:
             return
         try:
             self.process.stdin.close()
-            self.peak = json.loads(self.process.stdout.read().strip().splitlines()[-1])["peak_mb"]
+            self.memory = json.loads(self.process.stdout.read().strip().splitlines()[-1])
             self.process.wait(60)
         except (OSError, ValueError, LookupError, subprocess.TimeoutExpired):
             self.process.kill()
@@ -101,7 +101,8 @@ class Contender:
         quiet = [t for t, disturbed in zip(times, self.disturbed[case]) if not disturbed]
         used = quiet if len(quiet) >= 3 else times
         return {"contender": self.name, "kind": self.kind, "precision": self.precision, "case": case, "min_ms": min(used),
-                "median_ms": statistics.median(used), "calls": len(times), "undisturbed": len(quiet), "peak_mb": self.peak}
+                "median_ms": statistics.median(used), "calls": len(times), "undisturbed": len(quiet),
+                "peak_mb": self.memory.get("peak_mb"), "work_mb": self.memory.get("work_mb")}
 
 
 class Starter(Contender):

@@ -2,7 +2,7 @@
 
   compare_pytorch.py step    [--width 64 --batch 64 --threads 2 --channels-last --bf16 --compile ...]
   compare_pytorch.py step --all        every combination of channels-last and bf16
-  compare_pytorch.py loss    [--pairs 1024 --dim 128 --form matrix|blocks|closed]
+  compare_pytorch.py loss    [--name mio --pairs 1024 --dim 128 --form matrix|blocks|closed]
   compare_pytorch.py augment [--path tensor|pil --batch 256 --size 32]
   compare_pytorch.py embed   [--batch 1 --engine eager|jit|compile --channels-last --bf16]
   compare_pytorch.py knn     [--bank 50000 --queries 10000 --dim 512 --k 200 --chunk 1000]
@@ -11,8 +11,8 @@
   compare_pytorch.py export  --file NAME.pt or NAME.onnx: an encoder for start-up times and for ONNX Runtime
 
 step is one full training step: two views through a ResNet with the small stem and a two-layer projector, the mio loss in
-matrix form, backward, SGD with Nesterov momentum. loss is its value and gradients: through autograd on the matrix of all
-pairs, on its three distinct blocks, or by the closed form without autograd. augment is one view of a batch through the
+matrix form, backward, SGD with Nesterov momentum. loss is the value and gradients of one of pytorch_losses.py; of mio through autograd on the
+matrix of all pairs, on its three distinct blocks, or by the closed form without autograd. augment is one view of a batch through the
 authors' pipeline, image by image on one core, as a data-loader worker does it. epoch is steps on batches from a DataLoader
 with that pipeline. conv is each pass of each kind of convolution in a ResNet-18. pace.py tells what is printed.
 """
@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 import pace
+import pytorch_losses
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden"))
 import model  # noqa: E402
@@ -57,54 +58,20 @@ def make_step(options):
     return lambda: train(views)
 
 
-def loss_blocks(z1, z2, t=0.5):
-    """The matrix is symmetric: of its four blocks three differ."""
-    pairs = len(z1)
-    u1, u2 = F.normalize(z1), F.normalize(z2)
-    total = 0
-    for a, b, weight in ((u1, u1, 1), (u2, u2, 1), (u1, u2, 2)):
-        cost = F.softplus(a @ b.T / t, threshold=1e6)
-        total = total + weight * (cost.sum() - torch.diagonal(cost).sum())
-    positive = (u1 * u2).sum(1)
-    return (F.softplus(-positive / t, threshold=1e6).mean() + total / (2 * pairs * (2 * pairs - 2)) + F.mse_loss(u1, u2))
-
-
-def loss_closed(z, t=0.5):
-    """Value and gradient without autograd, in place where that is possible. z: both views, one above the other."""
-    count = len(z)
-    pairs = count // 2
-    norm = z.norm(dim=1, keepdim=True)
-    u = z / norm
-    other = u.roll(pairs, 0)
-    s = u @ u.T
-    s.div_(t)
-    positive = torch.diagonal(s, pairs).clone()
-    for offset in (0, pairs, -pairs):
-        torch.diagonal(s, offset).fill_(-float("inf"))
-    scale = 1 / (count * (count - 2))
-    value = F.softplus(-positive).mean() + F.softplus(s, threshold=1e6).sum() * scale + F.mse_loss(u[:pairs], u[pairs:])
-    gradient = s.sigmoid_() @ u
-    gradient.mul_(2 * scale / t)
-    pull = torch.sigmoid(-positive).div_(-t * pairs).repeat(2).unsqueeze(1)
-    gradient.add_(pull * other).add_(u - other, alpha=2 / (pairs * z.shape[1]))
-    gradient.sub_(u * (gradient * u).sum(1, keepdim=True)).div_(norm)
-    return value, gradient
-
-
 def make_loss(options):
-    z = torch.randn(2, options.pairs, options.dim)
-    views = [view.clone().requires_grad_() for view in z]
-    both = z.reshape(-1, options.dim)
-    function = loss_blocks if options.form == "blocks" else model.mio
+    views = [view.clone().requires_grad_() for view in torch.randn(2, options.pairs, options.dim)]
+    both = torch.cat([view.detach() for view in views])
+    function, learnt = pytorch_losses.LOSSES[options.name](options.pairs, options.dim)
+    function = pytorch_losses.mio_blocks if options.form == "blocks" else function
 
     def automatic():
-        for view in views:
-            view.grad = None
+        for tensor in (*views, *learnt):
+            tensor.grad = None
         function(*views).backward()
 
     def closed():
         with torch.no_grad():
-            loss_closed(both)
+            pytorch_losses.mio_closed(both)
     return closed if options.form == "closed" else automatic
 
 
@@ -250,6 +217,7 @@ def options_of():
     for name in ("channels-last", "bf16", "compile", "all"):
         parser.add_argument("--" + name, action="store_true")
     parser.add_argument("--path", choices=("tensor", "pil"), default="tensor")
+    parser.add_argument("--name", choices=tuple(pytorch_losses.LOSSES), default="mio")
     parser.add_argument("--form", choices=("matrix", "blocks", "closed"), default="matrix")
     parser.add_argument("--engine", choices=("eager", "jit", "compile"), default="eager")
     parser.add_argument("--file")
@@ -257,6 +225,8 @@ def options_of():
     options = parser.parse_args()
     if options.all and options.pause:
         parser.error("--all and --pause exclude each other")
+    if options.name != "mio" and options.form != "matrix":
+        parser.error("--form is mio's alone")
     options.batch = options.batch or BATCHES.get(options.work, 0)
     options.dim = options.dim or (512 if options.work == "knn" else 128)
     return options

@@ -2,11 +2,12 @@
    options. The jobs' own:
 
    step     one training step of a ResNet on two views          --depth --width --batch --size --hidden --out
-   loss     value and gradients of the mio loss                 --pairs --dim
+   loss     value and gradients of a loss, ten classes           --name --pairs --dim
    augment  one view of each image of a batch                   --batch --size --preset (--threads 1)
    embed    features of byte images                             --depth --width --batch --size, or --file
    knn      the nearest bank rows of each query                 --bank --queries --dim --k
    epoch    a whole epoch of training with augmentation         --depth --width --batch --images --hidden --out
+   names    prints the names of the losses
    save     writes an encoder to --file for "embed" and "start"
    start    loads --file, embeds one image, prints "embedded": to be timed from outside
 
@@ -116,11 +117,26 @@ static void run_loss(void *argument)
                                    j->gradients + view));
 }
 
+/* Losses that need neither take no notice. */
+static void give_labels(job *j)
+{
+    int32_t *labels = bench_allocate(j->pairs * sizeof *labels);
+    size_t *indices = bench_allocate(j->pairs * sizeof *indices);
+    for (size_t b = 0; b < j->pairs; b++) {
+        labels[b] = (int32_t)(b % 10);
+        indices[b] = b;
+    }
+    bench_require(mio_loss_set_batch(j->loss, j->pairs, labels, indices));
+    free(labels);
+    free(indices);
+}
+
 static void make_loss(job *j)
 {
     j->pairs = bench_size(j->options, "pairs", 1024);
     j->dim = bench_size(j->options, "dim", 128);
-    bench_require(mio_loss_create(j->context, "mio", &j->loss));
+    bench_require(mio_loss_create(j->context, bench_text(j->options, "name", "mio"), &j->loss));
+    give_labels(j);
     j->z = bench_floats(2 * j->pairs * j->dim);
     j->gradients = bench_allocate(2 * j->pairs * j->dim * sizeof *j->gradients);
 }
@@ -213,7 +229,14 @@ static void make_epoch(job *j)
     mio_schedule_release(schedule);
 }
 
-/* ---- save, start ---- */
+/* ---- names, save, start ---- */
+
+static void names(job *j)
+{
+    (void)j;
+    for (size_t i = 0; mio_loss_name_at(i); i++)
+        puts(mio_loss_name_at(i));
+}
 
 static const char *needed_file(const job *j)
 {
@@ -253,7 +276,7 @@ typedef struct kind {
 static const kind kinds[] = {
     {"step", 64, make_step, run_step},    {"loss", 0, make_loss, run_loss}, {"augment", 256, make_augment, run_augment},
     {"embed", 1, make_embed, run_embed},  {"knn", 0, make_knn, run_knn},    {"epoch", 128, make_epoch, run_epoch},
-    {"save", 1, save, NULL},              {"start", 1, start, NULL},
+    {"names", 0, names, NULL},            {"save", 1, save, NULL},          {"start", 1, start, NULL},
 };
 
 static void release(job *j)
@@ -283,6 +306,6 @@ int main(int count, char **arguments)
         release(&j);
         return EXIT_SUCCESS;
     }
-    fprintf(stderr, "usage: %s step|loss|augment|embed|knn|epoch|save|start [--option value ...]\n", arguments[0]);
+    fprintf(stderr, "usage: %s step|loss|augment|embed|knn|epoch|names|save|start [--option value ...]\n", arguments[0]);
     return EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 const char *bench_text(const bench_options *options, const char *name, const char *fallback)
 {
@@ -25,13 +26,6 @@ double bench_number(const bench_options *options, const char *name, double fallb
 size_t bench_size(const bench_options *options, const char *name, size_t fallback)
 {
     return (size_t)bench_number(options, name, (double)fallback);
-}
-
-double bench_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
 }
 
 void bench_require(mio_status status)
@@ -75,11 +69,18 @@ unsigned char *bench_bytes(size_t count)
     return values;
 }
 
-static double timed(const bench_case *job)
+static double now(clockid_t clock)
 {
-    const double start = bench_now();
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
+}
+
+static double timed(const bench_case *job, clockid_t clock)
+{
+    const double start = now(clock);
     job->run(job->argument);
-    return bench_now() - start;
+    return now(clock) - start;
 }
 
 static double peak_mb(void)
@@ -89,6 +90,24 @@ static double peak_mb(void)
     return (double)usage.ru_maxrss * 1024e-6;
 }
 
+static double resident_mb(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file) {
+        if (fscanf(file, "%*u %lu", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+    return (double)pages * (double)sysconf(_SC_PAGESIZE) * 1e-6;
+}
+
+/* How to time, and what was resident before the first call. */
+typedef struct pace {
+    clockid_t clock;
+    double before_mb;
+} pace;
+
 static const bench_case *find(size_t count, const bench_case *cases, const char *name)
 {
     for (size_t i = 0; i < count; i++)
@@ -97,7 +116,7 @@ static const bench_case *find(size_t count, const bench_case *cases, const char 
     return NULL;
 }
 
-static void serve(size_t count, const bench_case *cases)
+static void serve(const pace *how, size_t count, const bench_case *cases)
 {
     char line[256];
     printf("ready");
@@ -111,10 +130,10 @@ static void serve(size_t count, const bench_case *cases)
         if (!job)
             break;
         for (unsigned long i = times ? strtoul(times, NULL, 10) : 1; i; i--)
-            printf("%.4f%s", timed(job), i > 1 ? " " : "\n");
+            printf("%.4f%s", timed(job, how->clock), i > 1 ? " " : "\n");
         fflush(stdout);
     }
-    printf("{\"peak_mb\": %.1f}\n", peak_mb());
+    printf("{\"peak_mb\": %.1f, \"work_mb\": %.1f}\n", peak_mb(), peak_mb() - how->before_mb);
 }
 
 static int ascending(const void *a, const void *b)
@@ -123,28 +142,31 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void report(const bench_case *job, size_t steps)
+static void report(const pace *how, const bench_case *job, size_t steps)
 {
     double *times = bench_allocate((steps + 1) * sizeof *times);
     for (size_t i = 0; i < steps; i++)
-        times[i] = timed(job);
+        times[i] = timed(job, how->clock);
     qsort(times, steps, sizeof *times, ascending);
     if (steps)
-        printf("{\"case\": \"%s\", \"min_ms\": %.4f, \"median_ms\": %.4f, \"steps\": %zu, \"peak_mb\": %.1f}\n", job->name,
-               times[0], times[steps / 2], steps, peak_mb());
+        printf("{\"case\": \"%s\", \"min_ms\": %.4f, \"median_ms\": %.4f, \"steps\": %zu, \"peak_mb\": %.1f, "
+               "\"work_mb\": %.1f}\n",
+               job->name, times[0], times[steps / 2], steps, peak_mb(), peak_mb() - how->before_mb);
     fflush(stdout);
     free(times);
 }
 
 void bench_pace(const bench_options *options, size_t count, const bench_case *cases)
 {
+    const int cpu = !strcmp(bench_text(options, "clock", "wall"), "cpu");
+    const pace how = {cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, resident_mb()};
     for (size_t i = 0; i < count; i++)
         for (size_t turn = bench_size(options, "warm-up", 2); turn; turn--)
             cases[i].run(cases[i].argument);
     if (bench_number(options, "pause", 0)) {
-        serve(count, cases);
+        serve(&how, count, cases);
         return;
     }
     for (size_t i = 0; i < count; i++)
-        report(&cases[i], bench_size(options, "steps", 10));
+        report(&how, &cases[i], bench_size(options, "steps", 10));
 }

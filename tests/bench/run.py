@@ -1,11 +1,12 @@
 """Measures libmio and its peers alternately, call by call, in one run; writes NAME.json and NAME.md.
 
-  python3 tests/bench/run.py --build BUILD [--quick] [--only step,loss,...] [--python PYTHON ...] [--out NAME]
+  python3 tests/bench/run.py --build BUILD [--quick] [--cpu] [--only step,loss,...] [--python PYTHON ...] [--out NAME]
 
 The peers are those of PyTorch, torchvision, scikit-learn and ONNX Runtime that the given interpreters can import (default:
 the one that runs this). Without --build's programs nothing can run: build the default targets first. --quick makes every
 job small and short, to try things out; its figures mean nothing. A call during which something else kept the machine busy
-is disturbed: it counts only where a contender has fewer than 3 others.
+is disturbed: it counts only where a contender has fewer than 3 others. --cpu times CPU time of one thread, for a machine that
+is busy with other work.
 """
 import argparse
 import collections
@@ -32,8 +33,8 @@ Job = collections.namedtuple("Job", "name title contenders rounds calls")
 class Python:
     """An interpreter and the versions of what it can import."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, clock):
+        self.path, self.clock = path, clock
         self.versions = {}
         for name in ("torch", "torchvision", "sklearn", "onnxruntime"):
             found = subprocess.run([path, "-c", "import %s; print(%s.__version__)" % (name, name)], capture_output=True,
@@ -44,11 +45,11 @@ class Python:
                 print("%s: no %s, its peers are skipped" % (path, name), flush=True)
 
     def torch(self, label, work, *arguments, precision="fp32"):
-        command = [self.path, os.path.join(HERE, "compare_pytorch.py"), work, "--pause", *arguments]
+        command = [self.path, os.path.join(HERE, "compare_pytorch.py"), work, "--pause", *self.clock, *arguments]
         return Contender("PyTorch %s%s" % (self.versions["torch"], label and ", " + label), "peer", command, precision)
 
     def other(self, name, module, label, work, *arguments):
-        command = [self.path, os.path.join(HERE, "compare_others.py"), work, "--pause", *arguments]
+        command = [self.path, os.path.join(HERE, "compare_others.py"), work, "--pause", *self.clock, *arguments]
         return Contender("%s %s%s" % (name, self.versions[module], label and ", " + label), "peer", command)
 
 
@@ -57,7 +58,8 @@ class Bench:
 
     def __init__(self, options):
         self.options, self.quick = options, options.quick
-        self.pythons = [Python(path) for path in options.python or [sys.executable]]
+        self.clock = ("--clock", "cpu", "--threads", "1") if options.cpu else ()
+        self.pythons = [Python(path, self.clock) for path in options.python or [sys.executable]]
         self.torches = [p for p in self.pythons if "torch" in p.versions]
         self.files = tempfile.mkdtemp(prefix="mio-bench-")
         with open("/proc/cpuinfo") as file:
@@ -66,7 +68,8 @@ class Bench:
     def ours(self, label, work, *arguments, program="ours", precision="fp32"):
         command = [os.path.join(self.options.build, "tests", "bench", program)]
         command += [work] if program == "ours" else []
-        return Contender("libmio" + (label and " " + label), "ours", [*command, "--pause", "1", *arguments], precision)
+        return Contender("libmio" + (label and " " + label), "ours", [*command, "--pause", "1", *self.clock, *arguments],
+                         precision)
 
     def file(self, extension):
         """An encoder of ours, or an export of PyTorch's by the first interpreter that can; None if none can."""
@@ -111,6 +114,16 @@ class Bench:
         contenders += [p.torch(form, "loss", "--form", form, *shape) for p in self.torches
                        for form in ("matrix", "blocks", "closed")]
         yield Job("loss", "mio loss, value and gradients, 1024 pairs of 128", contenders, 20, 5)
+
+    def losses(self):
+        """One job a loss, so that each one's memory is known."""
+        shape = ("--pairs", "128" if self.quick else "1024", "--dim", "128", "--warm-up", "3")
+        program = os.path.join(self.options.build, "tests", "bench", "ours")
+        for name in subprocess.run([program, "names"], capture_output=True, text=True, check=True).stdout.split():
+            contenders = [self.ours("", "loss", "--name", name, *shape)]
+            contenders += [p.torch("", "loss", "--name", name, *shape) for p in self.torches]
+            calls = 1 if name in ("moco", "nnclr") else 5
+            yield Job("losses-" + name, "loss %s, value and gradients, 1024 pairs of 128" % name, contenders, 12, calls)
 
     def augment(self):
         for size in (32, 96):
@@ -181,7 +194,7 @@ class Bench:
                            (("NCHW", ()), ("channels_last", ("--channels-last",)))]
         yield Job("conv", "convolutions of ResNet-18, 64 images, pass by pass", contenders, 5, 4)
 
-    JOBS = (step, loss, augment, embed, knn, epoch, start, conv)
+    JOBS = (step, loss, losses, augment, embed, knn, epoch, start, conv)
 
 
 def best(results, measure, kind, precision=None):
@@ -193,10 +206,11 @@ def best(results, measure, kind, precision=None):
 def detail(results):
     """A table of one case: everyone's times, and by how much the first of ours is faster."""
     ours = best(results, "min_ms", "ours")
-    lines = ["| | min ms | median ms | calls (undisturbed) | peak MB | min / ours | median / ours |", "|---|---|---|---|---|---|---|"]
+    lines = ["| | min ms | median ms | calls (undisturbed) | peak MB | for the work MB | min / ours | median / ours |",
+             "|---|---|---|---|---|---|---|---|"]
     for r in results:
-        lines.append("| %s | %.3f | %.3f | %d (%d) | %s | %.2f | %.2f |" % (
-            r["contender"], r["min_ms"], r["median_ms"], r["calls"], r["undisturbed"], "%.0f" % r["peak_mb"] if r["peak_mb"] else "",
+        lines.append("| %s | %.3f | %.3f | %d (%d) | %s | %s | %.2f | %.2f |" % (
+            r["contender"], r["min_ms"], r["median_ms"], r["calls"], r["undisturbed"], *("%.0f" % r[m] if r[m] else "" for m in ("peak_mb", "work_mb")),
             r["min_ms"] / ours["min_ms"], r["median_ms"] / ours["median_ms"]))
     return lines
 
@@ -276,6 +290,7 @@ def main():
     parser.add_argument("--only", help="jobs, comma-separated, or single ones like step-50-w64-b32: " +
                         ",".join(f.__name__ for f in Bench.JOBS))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cpu", action="store_true", help="CPU time of one thread instead of wall time")
     parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
                         help="how long a job may wait for moments in which nothing else keeps the machine busy")
     parser.add_argument("--out", default="bench", help="NAME of NAME.json and NAME.md")

@@ -1,12 +1,12 @@
-#define _POSIX_C_SOURCE 200809L /* fsync, strerror_r */
+#define _POSIX_C_SOURCE 200809L /* pread, O_CLOEXEC */
 #include "core/archive.h"
 
 #include "core/context.h"
+#include "core/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,7 +39,7 @@ typedef struct archive_record {
     uint32_t crc;
 } archive_record;
 
-/* ---- numbers, and words for errors ---- */
+/* ---- numbers ---- */
 
 static void put_number(unsigned char *bytes, uint64_t value, size_t count)
 {
@@ -67,14 +67,6 @@ static uint32_t crc_of(const void *bytes, size_t size, uint32_t crc)
     return crc;
 }
 
-static mio_status io_failure(const char *action, const char *path, int error)
-{
-    char reason[128];
-    if (strerror_r(error, reason, sizeof reason))
-        snprintf(reason, sizeof reason, "error %d", error);
-    return mio__fail(MIO_ERROR_IO, "cannot %s '%s': %s", action, path, reason);
-}
-
 static void *zlib_alloc(void *context, unsigned items, unsigned size)
 {
     return mio__alloc(context, (size_t)items * size);
@@ -89,8 +81,7 @@ static void zlib_free(void *context, void *pointer)
 
 struct mio__archive_writer {
     mio_context *context;
-    char *path, *temporary;
-    int file;
+    mio__file file;
     int deflating; /* the stream is initialised */
     z_stream stream;
     archive_record *records; /* only their names are looked at again */
@@ -101,52 +92,19 @@ struct mio__archive_writer {
 
 static mio_status write_bytes(mio__archive_writer *writer, const void *bytes, size_t size)
 {
-    const unsigned char *next = bytes;
-    while (size > 0) {
-        const ssize_t written = write(writer->file, next, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return io_failure("write", writer->temporary, errno);
-        next += written;
-        size -= (size_t)written;
-        writer->offset += (uint64_t)written;
-    }
-    return MIO_OK;
-}
-
-/* A file of its own beside path, whoever else is writing there. */
-static mio_status open_temporary(mio__archive_writer *writer)
-{
-    const size_t size = strlen(writer->path) + 48;
-    writer->temporary = mio__alloc(writer->context, size);
-    if (!writer->temporary)
-        return MIO_ERROR_MEMORY;
-    for (int attempt = 0;; attempt++) {
-        snprintf(writer->temporary, size, "%s.%ld.%d.tmp", writer->path, (long)getpid(), attempt);
-        writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (writer->file >= 0)
-            return MIO_OK;
-        if (errno != EEXIST || attempt == 999)
-            break;
-    }
-    const mio_status status = io_failure("create", writer->temporary, errno);
-    mio__free(writer->context, writer->temporary);
-    writer->temporary = NULL; /* nothing of ours to remove */
+    const mio_status status = mio__file_write(&writer->file, bytes, size);
+    writer->offset += status ? 0 : size;
     return status;
 }
 
 static mio_status start_writing(mio__archive_writer *writer, const char *kind)
 {
-    mio_status status = open_temporary(writer);
-    if (status)
-        return status;
     writer->stream.zalloc = zlib_alloc;
     writer->stream.zfree = zlib_free;
     writer->stream.opaque = writer->context;
     /* Weights are noise to a search for repeats: Huffman codes and runs save as much in a fraction of the time. */
     if (deflateInit2(&writer->stream, 1, Z_DEFLATED, 15, 9, Z_RLE) != Z_OK)
-        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to compress '%s'", writer->path);
+        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to compress '%s'", writer->file.path);
     writer->deflating = 1;
     unsigned char header[FILE_HEADER];
     memcpy(header, file_mark, sizeof file_mark);
@@ -161,9 +119,9 @@ mio_status mio__archive_create(mio_context *context, const char *path, const cha
     if (!made)
         return MIO_ERROR_MEMORY;
     made->context = mio_context_retain(context);
-    made->file = -1;
-    made->path = mio__copy_text(context, path);
-    const mio_status status = made->path ? start_writing(made, kind) : MIO_ERROR_MEMORY;
+    mio_status status = mio__file_create(context, path, &made->file);
+    if (!status)
+        status = start_writing(made, kind);
     if (status)
         mio__archive_abandon(made);
     else
@@ -195,7 +153,7 @@ static mio_status write_stream(mio__archive_writer *writer, const void *bytes, s
         stream->avail_out = CHUNK;
         result = deflate(stream, size ? Z_NO_FLUSH : Z_FINISH);
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-            return mio__fail(MIO_ERROR_INTERNAL, "zlib refuses to compress '%s'", writer->path);
+            return mio__fail(MIO_ERROR_INTERNAL, "zlib refuses to compress '%s'", writer->file.path);
         *crc = crc_of(writer->chunk, CHUNK - stream->avail_out, *crc);
         const mio_status status = write_bytes(writer, writer->chunk, CHUNK - stream->avail_out);
         if (status)
@@ -212,7 +170,7 @@ static mio_status enter_record(mio__archive_writer *writer, const char *name)
         return mio__fail(MIO_ERROR_ARGUMENT, "a record's name has 1 to %d bytes, not %zu", NAME_LIMIT, length);
     for (size_t i = 0; i < writer->count; i++)
         if (!strcmp(writer->records[i].name, name))
-            return mio__fail(MIO_ERROR_ARGUMENT, "'%s' already has a record '%s'", writer->path, name);
+            return mio__fail(MIO_ERROR_ARGUMENT, "'%s' already has a record '%s'", writer->file.path, name);
     if (writer->count == writer->capacity) {
         const size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
         archive_record *records = mio__alloc(writer->context, capacity * sizeof *records);
@@ -248,60 +206,31 @@ mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const
     put_number(header + 16, end - start - RECORD_HEADER - length, 8);
     put_number(header + 24, crc, 4);
     put_number(header + 28, crc_of(name, length, crc_of(header, 28, 0)), 4);
-    if (lseek(writer->file, (off_t)start, SEEK_SET) < 0)
-        return io_failure("write", writer->temporary, errno);
+    if (lseek(writer->file.descriptor, (off_t)start, SEEK_SET) < 0)
+        return mio__file_failure("write", writer->file.temporary, errno);
     if ((status = write_bytes(writer, header, RECORD_HEADER)))
         return status;
-    if (lseek(writer->file, (off_t)end, SEEK_SET) < 0)
-        return io_failure("write", writer->temporary, errno);
+    if (lseek(writer->file.descriptor, (off_t)end, SEEK_SET) < 0)
+        return mio__file_failure("write", writer->file.temporary, errno);
     writer->offset = end;
     return MIO_OK;
 }
 
-/* After a power cut the folder, too, must know the new file. */
-static mio_status sync_folder(mio__archive_writer *writer)
-{
-    char *slash = strrchr(writer->path, '/');
-    if (slash)
-        slash[slash == writer->path] = 0;
-    const char *folder = slash ? writer->path : ".";
-    const int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0)
-        return MIO_OK; /* a folder that may be written but not read */
-    /* Some file systems cannot sync a folder and say EINVAL. */
-    const int error = fsync(file) && errno != EINVAL ? errno : 0;
-    close(file);
-    return error ? io_failure("sync the folder", folder, error) : MIO_OK;
-}
-
-static mio_status finish_file(mio__archive_writer *writer)
+static mio_status write_end(mio__archive_writer *writer)
 {
     unsigned char mark[END_MARK];
     memcpy(mark, "DONE", 4);
     put_number(mark + 4, writer->count, 4);
     put_number(mark + 8, writer->offset, 8);
     put_number(mark + 16, crc_of(mark, 16, 0), 4);
-    const mio_status status = write_bytes(writer, mark, sizeof mark);
-    if (status)
-        return status;
-    if (fsync(writer->file))
-        return io_failure("write", writer->temporary, errno);
-    const int file = writer->file;
-    writer->file = -1;
-    if (close(file))
-        return io_failure("write", writer->temporary, errno);
-    if (rename(writer->temporary, writer->path))
-        return io_failure("replace", writer->path, errno);
-    mio__free(writer->context, writer->temporary);
-    writer->temporary = NULL;
-    return MIO_OK;
+    return write_bytes(writer, mark, sizeof mark);
 }
 
 mio_status mio__archive_commit(mio__archive_writer *writer)
 {
-    mio_status status = finish_file(writer);
+    mio_status status = write_end(writer);
     if (!status)
-        status = sync_folder(writer);
+        status = mio__file_commit(&writer->file);
     mio__archive_abandon(writer);
     return status;
 }
@@ -310,16 +239,11 @@ void mio__archive_abandon(mio__archive_writer *writer)
 {
     if (!writer)
         return;
-    if (writer->file >= 0)
-        close(writer->file);
-    if (writer->temporary)
-        unlink(writer->temporary);
+    mio__file_abandon(&writer->file);
     if (writer->deflating)
         deflateEnd(&writer->stream);
     mio_context *context = writer->context;
     mio__free(context, writer->records);
-    mio__free(context, writer->temporary);
-    mio__free(context, writer->path);
     mio__free(context, writer);
     mio_context_release(context);
 }
@@ -353,7 +277,7 @@ static mio_status read_bytes(const mio__archive *archive, uint64_t offset, void 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return io_failure("read", archive->path, errno);
+            return mio__file_failure("read", archive->path, errno);
         if (got == 0)
             return corrupt(archive, offset, "the file ends here, in the middle of its contents");
         next += got;
@@ -464,7 +388,7 @@ static mio_status open_file(mio__archive *archive)
     archive->file = open(archive->path, O_RDONLY | O_CLOEXEC);
     struct stat facts;
     if (archive->file < 0 || fstat(archive->file, &facts))
-        return io_failure("open", archive->path, errno);
+        return mio__file_failure("open", archive->path, errno);
     if (!S_ISREG(facts.st_mode))
         return mio__fail(MIO_ERROR_IO, "cannot read '%s': it is not a regular file", archive->path);
     archive->file_size = (uint64_t)facts.st_size;

@@ -130,6 +130,65 @@ MIO_API size_t mio_encoder_parameter_count(const mio_encoder *encoder);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t index, mio_parameter_info *info);
 
+/**
+ * Measures which way of computing each convolution is fastest on this machine, with the context's threads, and lets the
+ * encoder follow that: rows of a table of choices, in place of the built-in choice.
+ *
+ * views, count: the batch of the mio_encoder_forward and mio_encoder_backward that will follow; views 0: calls of
+ * mio_encoder_infer and mio_encoder_embed with so many images. Other batches keep the built-in choice, or the table's from
+ * other calls of this function. Only what the parameter "algorithm" permits is tried, and only that is followed: under
+ * "exact" there is nothing to choose.
+ * seconds: about how long to measure, at least three runs each; 0: no longer than that.
+ * A choice changes the last bits of results. They depend on the table alone, not on the number of threads, so that whoever
+ * saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and mio_trainer_restore brings it
+ * back.
+ * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before.
+ * Memory while it measures: input, output and weights of one convolution at a time.
+ */
+MIO_API mio_status mio_encoder_tune(mio_encoder *encoder, size_t views, size_t count, double seconds);
+/**
+ * Writes the encoder's table of choices as text, one a line with its pass, precision, kernel target (mio_context_target),
+ * images and shape; written to a temporary file beside path, synced, then renamed over it.
+ */
+MIO_API mio_status mio_encoder_save_tuning(const mio_encoder *encoder, const char *path);
+/**
+ * Replaces the encoder's table of choices by a file's. Rows for convolutions that the encoder does not have, or for other
+ * targets, are kept and do nothing: one file may serve many encoders and machines.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (names file and line), MIO_ERROR_MEMORY; the encoder is then as before.
+ */
+MIO_API mio_status mio_encoder_load_tuning(mio_encoder *encoder, const char *path);
+/** Empties the table: built-in choices again. */
+MIO_API mio_status mio_encoder_clear_tuning(mio_encoder *encoder);
+
+/**
+ * A convolution or fully connected layer, and how it is computed: "direct", "winograd2" (F(2x2, 3x3)) or "winograd4"
+ * (F(4x4, 3x3)). The caller sets struct_size. Strings live as long as the encoder.
+ */
+typedef struct mio_convolution_info {
+    size_t struct_size;          /**< sizeof(mio_convolution_info) */
+    const char *name;            /**< of the layer: "layer1.0.conv1" */
+    size_t in_channels;          /**< of the input */
+    size_t out_channels;         /**< of the output */
+    size_t height;               /**< of the input; 1 for a fully connected layer, as all that follows */
+    size_t width;                /**< of the input */
+    size_t kernel;               /**< extent of the square kernel */
+    size_t stride;               /**< in both directions */
+    size_t padding;              /**< on all sides */
+    const char *forward;         /**< what computes the output */
+    const char *data_gradient;   /**< the gradient of the input; NULL in evaluation, and where nobody needs it */
+    const char *weight_gradient; /**< the gradient of the weights; NULL in evaluation */
+    int32_t tuned;               /**< how many of these passes follow the table of choices */
+} mio_convolution_info;
+
+/** Number of convolutions and fully connected layers. */
+MIO_API size_t mio_encoder_convolution_count(const mio_encoder *encoder);
+/**
+ * Describes the convolution at index as a batch would compute it with the parameters as they are: views, count as for
+ * mio_encoder_tune. Errors: MIO_ERROR_ARGUMENT (past the last; count 0).
+ */
+MIO_API mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, size_t count, size_t index,
+                                           mio_convolution_info *info);
+
 /** Width of the feature vectors. */
 MIO_API mio_status mio_encoder_feature_dim(const mio_encoder *encoder, size_t *dim);
 /** Width of the projections; 0 without a projector. */

@@ -8,12 +8,23 @@
 #include "kernels/layout.h"
 #include "kernels/real.h"
 
-/** How a 3x3 stride-1 convolution is computed. Others are always direct. */
+/** What may be used for 3x3 stride-1 convolutions. Others are always direct. */
 typedef enum mio__conv_algorithm {
-    MIO__CONV_EXACT,    /* direct: every product of the definition, padding taps skipped */
-    MIO__CONV_ACCURATE, /* Winograd F(2x2, 3x3) */
-    MIO__CONV_FAST      /* Winograd F(4x4, 3x3) */
+    MIO__CONV_EXACT,    /* direct alone: every product of the definition, padding taps skipped */
+    MIO__CONV_ACCURATE, /* Winograd F(2x2, 3x3) as well */
+    MIO__CONV_FAST      /* Winograd F(4x4, 3x3) too */
 } mio__conv_algorithm;
+
+/** How a pass is computed. */
+typedef enum mio__conv_method { MIO__DIRECT, MIO__WINOGRAD2, MIO__WINOGRAD4, MIO__METHODS } mio__conv_method;
+
+/** The passes of a convolution. */
+typedef enum mio__conv_pass { MIO__FORWARD, MIO__BACKWARD_DATA, MIO__BACKWARD_WEIGHTS, MIO__PASSES } mio__conv_pass;
+
+/** The method of each pass. */
+typedef struct mio__conv_choice {
+    mio__conv_method of[MIO__PASSES];
+} mio__conv_choice;
 
 /** The problem. */
 typedef struct mio__conv_geometry {
@@ -21,6 +32,13 @@ typedef struct mio__conv_geometry {
     size_t kernel, stride, padding;
     mio__images images;
 } mio__conv_geometry;
+
+/** Whether the method can compute this convolution, and the algorithm allows it. */
+int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method);
+/** The built-in choice among what the algorithm allows: by shape and number of images alone (conv_choice.c). */
+mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm);
+/** "direct", "winograd2" or "winograd4". */
+const char *mio__conv_method_name(mio__conv_method method);
 
 /** A convolution planned for one geometry: kernels resolved, derived weights and work space owned. */
 typedef struct mio__conv mio__conv;
@@ -30,13 +48,18 @@ size_t mio__conv_extent(size_t input, size_t kernel, size_t stride, size_t paddi
 /** Elements of a weight tensor in the layout of layout.h. */
 size_t mio__conv_weight_count(const mio__shape *input, const mio__shape *output, size_t kernel);
 
-/** Plans a convolution in the precision of geometry's images: in bf16, products of bf16 numbers with fp32 sums.
- * training 0 leaves out what only the gradients need. Errors: MIO_ERROR_MEMORY. */
+/** Plans a convolution in the precision of geometry's images: in bf16, products of bf16 numbers with fp32 sums. choice:
+ * methods that can compute it. training 0 leaves out what only the gradients need. Errors: MIO_ERROR_MEMORY. */
+mio_status mio__conv_create_as(mio_context *context, const mio__conv_geometry *geometry, const mio__conv_choice *choice,
+                               int training, mio__conv **conv);
+/** The same with the built-in choice. */
 mio_status mio__conv_create(mio_context *context, const mio__conv_geometry *geometry, mio__conv_algorithm algorithm,
                             int training, mio__conv **conv);
 /** NULL is accepted. */
 void mio__conv_destroy(mio__conv *conv);
-/** What mio__conv_create chose: "direct", "winograd2" or "winograd4". */
+/** What computes a pass. */
+mio__conv_method mio__conv_method_of(const mio__conv *conv, mio__conv_pass pass);
+/** Name of what computes the forward pass. */
 const char *mio__conv_algorithm_name(const mio__conv *conv);
 
 /** Bytes of scratch that the passes need for so many workers. Shared by all convolutions of a network, one at a time.
@@ -47,6 +70,8 @@ size_t mio__conv_scratch_size(const mio__conv *conv, size_t workers);
  * change of the weights and before the passes; they keep a pointer to `weights`.
  */
 void mio__conv_prepare(mio__conv *conv, size_t workers, const mio__real *weights);
+/** The part of that which one pass needs. */
+void mio__conv_prepare_pass(mio__conv *conv, mio__conv_pass pass, size_t workers, const mio__real *weights);
 
 /** y = conv(x). All images of all views. Tensors are stored in the images' precision, weights and their gradients in
     mio__real; tensors aligned to 64 bytes, disjoint; scratch aligned to 64. */

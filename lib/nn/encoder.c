@@ -69,6 +69,7 @@ mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *ou
     made->context = mio_context_retain(layers->context);
     made->graph.context = made->graph.layers.context = made->context;
     made->version = 1;
+    made->tuning.context = made->context;
     mio__settings_init(&made->settings, "encoder", "", parameters, PARAMETER_COUNT);
     made->settings.check = check_setting;
     const mio_status status = build(made, layers, outputs);
@@ -99,6 +100,11 @@ mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy)
     if (status)
         return status;
     const size_t channels = encoder->graph.layers.items[0].channels;
+    const mio_status copied = mio__tuning_copy(&encoder->tuning, &made->tuning);
+    if (copied) {
+        mio_encoder_release(made);
+        return copied;
+    }
     made->settings = encoder->settings;
     memcpy(made->mean, encoder->mean, channels * sizeof *made->mean);
     memcpy(made->deviation, encoder->deviation, channels * sizeof *made->deviation);
@@ -121,6 +127,7 @@ void mio_encoder_release(mio_encoder *encoder)
     mio_context *context = encoder->context;
     mio__training_free(encoder);
     mio__inference_free(encoder);
+    mio__tuning_free(&encoder->tuning);
     if (encoder->has_mutex)
         pthread_mutex_destroy(&encoder->mutex);
     mio__free(context, encoder->mean);

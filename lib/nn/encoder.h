@@ -3,6 +3,7 @@
 #define MIO_NN_ENCODER_H
 
 #include "core/archive.h"
+#include "kernels/conv_tuning.h"
 #include "kernels/real.h"
 
 #include <mio/encoder.h>
@@ -28,7 +29,7 @@ mio_status mio__encoder_make_gradients(mio_encoder *encoder);
 /** To be called after tensors were changed from outside: derived weights are then made afresh before the next pass. */
 void mio__encoder_changed(mio_encoder *encoder);
 
-/** Another encoder of the same network, with the same parameters, weights, running statistics and normalisation. */
+/** Another encoder of the same network, with the same parameters, weights, running statistics, normalisation and choices. */
 mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy);
 /** Takes over weights and running statistics of an encoder of the same network. Cannot fail. */
 void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
@@ -39,11 +40,18 @@ void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
 mio_status mio__encoder_forward_as(mio_encoder *encoder, mio_encoder *other, size_t views, size_t count,
                                    const float *images, float *projections);
 
-/** Appends graph, tensors and normalisation to an archive. */
+/** Exchanges the encoder's table of choices for another of its context. Cannot fail. */
+void mio__encoder_swap_tuning(mio_encoder *encoder, mio__tuning *tuning);
+/** Reads the table that an archive holds; an empty one where it holds none. */
+mio_status mio__encoder_read_tuning(mio_context *context, mio__archive *archive, mio__tuning *tuning);
+/** Appends the table, if it is not empty. */
+mio_status mio__encoder_write_tuning(const mio_encoder *encoder, mio__archive_writer *writer);
+
+/** Appends graph, tensors, normalisation and choices to an archive. */
 mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *writer);
 /** Makes an encoder from an archive. */
 mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder);
-/** Reads tensors and normalisation into an encoder of the same graph; on failure it is unchanged. */
+/** Reads tensors and normalisation, no choices, into an encoder of the same graph; on failure it is unchanged. */
 mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive);
 /** Appends the tensors alone, as records PREFIX/tensor/NAME. */
 mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *prefix, mio__archive_writer *writer);

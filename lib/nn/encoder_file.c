@@ -1,5 +1,6 @@
 /* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, encoder/precision
-   unless that is fp32, and encoder/tensor/NAME with 32-bit floats in PyTorch's layout. All numbers little-endian. */
+   unless that is fp32, encoder/tuning (text) if there are measured choices, and encoder/tensor/NAME with 32-bit floats in
+   PyTorch's layout. All numbers little-endian. */
 #include "nn/network.h"
 
 #include <math.h>
@@ -120,6 +121,8 @@ mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *w
     mio_status status = write_graph(encoder, writer);
     if (!status)
         status = write_small(encoder, writer);
+    if (!status)
+        status = mio__encoder_write_tuning(encoder, writer);
     return status ? status : mio__encoder_write_tensors(encoder, tensor_prefix, writer);
 }
 
@@ -416,6 +419,7 @@ static mio_status load_contents(mio_encoder *encoder, mio__archive *archive, int
 mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder)
 {
     mio_encoder *made = NULL;
+    mio__tuning tuning = {.context = context};
     uint32_t algorithm = 0, precision = 0;
     mio_status status = read_network(context, archive, &made);
     if (!status)
@@ -426,10 +430,14 @@ mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_en
         status = set_precision(made, precision);
     if (!status)
         status = load_contents(made, archive, 1);
-    if (status)
+    if (!status)
+        status = mio__encoder_read_tuning(context, archive, &tuning);
+    if (status) {
         mio_encoder_release(made);
-    else
-        *encoder = made;
+        return status;
+    }
+    mio__encoder_swap_tuning(made, &tuning);
+    *encoder = made;
     return status;
 }
 

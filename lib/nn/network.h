@@ -45,6 +45,8 @@ struct mio_encoder {
     mio__real *gradients;     /* of the trainable ones; NULL before the first training pass */
     double *mean, *deviation; /* one a channel */
     uint64_t version;         /* grows whenever the weights change; from 1 */
+    mio__tuning tuning;       /* measured choices of how convolutions are computed */
+    uint64_t tuned;           /* grows whenever they change */
     mio__training training;
     pthread_mutex_t mutex; /* guards inference */
     int has_mutex;

@@ -293,22 +293,28 @@ size_t mio__plan_scales_at(const mio__plan *plan, size_t step)
     return at;
 }
 
-static mio_status plan_convs(mio__plan *plan)
+mio__conv_geometry mio__step_geometry(const mio__graph *graph, size_t step, const mio__images *images)
+{
+    const mio__layer *layer = mio__step_layer(graph, &graph->steps[step]);
+    return (mio__conv_geometry){graph->values[graph->steps[step].input].shape,
+                                graph->values[step + 1].shape,
+                                layer->kernel,
+                                layer->stride,
+                                layer->padding,
+                                *images};
+}
+
+static mio_status plan_convs(mio__plan *plan, const mio__tuning *tuning)
 {
     const mio__graph *graph = plan->graph;
     for (size_t s = 0; s < graph->step_count; s++) {
-        const mio__step *step = &graph->steps[s];
-        if (step->kind != MIO__LAYER_CONV)
+        if (graph->steps[s].kind != MIO__LAYER_CONV)
             continue;
-        const mio__layer *layer = mio__step_layer(graph, step);
-        const mio__conv_geometry geometry = {graph->values[step->input].shape,
-                                             graph->values[s + 1].shape,
-                                             layer->kernel,
-                                             layer->stride,
-                                             layer->padding,
-                                             plan->images};
+        const mio__conv_geometry geometry = mio__step_geometry(graph, s, &plan->images);
+        const mio__conv_choice choice =
+            mio__tuning_choose(tuning, &geometry, plan->algorithm, plan->training, NULL);
         const mio_status status =
-            mio__conv_create(plan->context, &geometry, plan->algorithm, plan->training, &plan->convs[s]);
+            mio__conv_create_as(plan->context, &geometry, &choice, plan->training, &plan->convs[s]);
         if (status)
             return status;
     }
@@ -316,7 +322,7 @@ static mio_status plan_convs(mio__plan *plan)
 }
 
 mio_status mio__plan_create(mio_context *context, const mio__graph *graph, const mio__images *images,
-                            mio__conv_algorithm algorithm, int training, mio__plan **plan)
+                            mio__conv_algorithm algorithm, const mio__tuning *tuning, int training, mio__plan **plan)
 {
     const size_t steps = graph->step_count;
     mio__plan *made = mio__alloc_zeroed(context, 1, sizeof *made);
@@ -343,7 +349,7 @@ mio_status mio__plan_create(mio_context *context, const mio__graph *graph, const
     if (!status && made->arena_size >= SIZE_MAX / 4)
         status = mio__fail(MIO_ERROR_MEMORY, "out of memory: %zu images in a batch are too many", images->count);
     if (!status)
-        status = plan_convs(made);
+        status = plan_convs(made, tuning);
     if (status)
         mio__plan_destroy(made);
     else

@@ -4,7 +4,7 @@
 #define MIO_NN_PLAN_H
 
 #include "kernels/batch_norm.h"
-#include "kernels/conv.h"
+#include "kernels/conv_tuning.h"
 #include "nn/graph.h"
 
 typedef struct mio__plan {
@@ -12,6 +12,7 @@ typedef struct mio__plan {
     const mio__graph *graph;
     mio__images images;
     mio__conv_algorithm algorithm;
+    uint64_t tuned; /* version of the table of choices that the convolutions follow; the maker keeps it */
     int training;
     uint64_t prepared; /* version of the weights that the convolutions were prepared with; 0 for none */
     mio__conv **convs; /* one a step; NULL for other steps */
@@ -29,9 +30,11 @@ typedef struct mio__plan {
     size_t unshared_size; /* what the same buffers take without sharing */
 } mio__plan;
 
+/** The convolution that a step is, for a batch of images. */
+mio__conv_geometry mio__step_geometry(const mio__graph *graph, size_t step, const mio__images *images);
 /** Plans a pass over images. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__plan_create(mio_context *context, const mio__graph *graph, const mio__images *images,
-                            mio__conv_algorithm algorithm, int training, mio__plan **plan);
+                            mio__conv_algorithm algorithm, const mio__tuning *tuning, int training, mio__plan **plan);
 /** NULL is accepted. */
 void mio__plan_destroy(mio__plan *plan);
 /** Bytes of scratch that the passes need for so many workers. */

@@ -36,7 +36,7 @@ static int plan_fits(const mio_encoder *encoder, size_t views, size_t count)
 {
     const mio__plan *plan = encoder->training.plan;
     return plan && plan->images.views == views && plan->images.count == count &&
-           plan->algorithm == mio__encoder_algorithm(encoder) &&
+           plan->algorithm == mio__encoder_algorithm(encoder) && plan->tuned == encoder->tuned &&
            plan->images.precision == mio__encoder_precision(encoder);
 }
 
@@ -45,9 +45,10 @@ static mio_status replan(mio_encoder *encoder, size_t views, size_t count)
     mio__training *training = &encoder->training;
     mio__training_free(encoder);
     const mio__images images = mio__images_in(mio__encoder_precision(encoder), views, count);
-    mio_status status = mio__plan_create(encoder->context, &encoder->graph, &images, mio__encoder_algorithm(encoder), 1,
-                                         &training->plan);
+    mio_status status = mio__plan_create(encoder->context, &encoder->graph, &images, mio__encoder_algorithm(encoder),
+                                         &encoder->tuning, 1, &training->plan);
     if (!status) {
+        training->plan->tuned = encoder->tuned;
         training->arena = mio__alloc(encoder->context, training->plan->arena_size);
         training->started = mio__alloc(encoder->context, encoder->graph.step_count + 1);
         if (!training->arena || !training->started)

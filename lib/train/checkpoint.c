@@ -157,6 +157,7 @@ typedef struct restoration {
     char target[NAME_LIMIT];
     mio_loss *loss; /* the new state of the trainer's */
     mio_encoder *momentum; /* likewise, or NULL; then the old one, to be released */
+    mio__tuning tuning;    /* the encoder's choices, likewise */
     uint64_t new_steps, new_epoch, new_batch, old_epoch, old_batch;
     float *new_normalization, *old_normalization; /* scale and shift, channels each */
     float *old_tensors;                           /* all of the encoder's, as stored */
@@ -314,6 +315,8 @@ static mio_status read_all(restoration *r)
         status = read_loss(r);
     if (!status)
         status = read_momentum(r);
+    if (!status)
+        status = mio__encoder_read_tuning(mio__encoder_context(r->trainer->encoder), r->archive, &r->tuning);
     return status ? status : keep_encoder(r);
 }
 
@@ -353,6 +356,7 @@ static mio_status apply(restoration *r)
         undo(r);
     else {
         mio__loss_take(r->trainer->loss, r->loss);
+        mio__encoder_swap_tuning(r->trainer->encoder, &r->tuning);
         mio_encoder *old = r->trainer->momentum.encoder;
         r->trainer->momentum.encoder = r->momentum;
         r->momentum = old;
@@ -391,6 +395,7 @@ mio_status mio_trainer_restore(mio_trainer *trainer, const char *path)
     }
     mio_loss_release(r->loss);
     mio_encoder_release(r->momentum);
+    mio__tuning_free(&r->tuning);
     mio__free(trainer->context, r->new_normalization);
     mio__free(trainer->context, r->old_tensors);
     mio__free(trainer->context, r->old_pixels);

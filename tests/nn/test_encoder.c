@@ -361,7 +361,7 @@ START_TEST(plan_shares_memory)
     for (int training = 0; training <= 1; training++) {
         mio__plan *plan;
         const mio__images images = mio__images_of(training ? 2 : 1, training ? 64 : 32);
-        good(mio__plan_create(context, &encoder->graph, &images, MIO__CONV_EXACT, training, &plan));
+        good(mio__plan_create(context, &encoder->graph, &images, MIO__CONV_EXACT, &encoder->tuning, training, &plan));
         printf("ResNet-18, %s of %zu x %zu: planned %.1f MB, unshared %.1f MB\n", training ? "training" : "inference",
                images.views, images.count, (double)plan->arena_size * 1e-6, (double)plan->unshared_size * 1e-6);
         ck_assert_double_lt((double)plan->arena_size, (training ? 0.6 : 0.4) * (double)plan->unshared_size);

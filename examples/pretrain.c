@@ -81,6 +81,19 @@ static int train(run *r, const char *output)
     return 0;
 }
 
+/* How convolutions are computed, where the command line has a say; a run taken up again has it in its checkpoint. */
+static void tune(mio_trainer *trainer, const pretrain_options *o)
+{
+    char path[4096];
+    if (o->tuning)
+        check(mio_encoder_load_tuning(mio_trainer_encoder(trainer), o->tuning));
+    if (isnan(o->tune))
+        return;
+    check(mio_trainer_tune(trainer, o->tune));
+    snprintf(path, sizeof path, "%s/tuning.txt", o->output);
+    check(mio_encoder_save_tuning(mio_trainer_encoder(trainer), path));
+}
+
 /* Builds the run that the options describe, or takes it up again, and trains; returns the exit code. */
 static int pretrain(mio_context *context, mio_recipe *recipe, const pretrain_options *o)
 {
@@ -96,6 +109,8 @@ static int pretrain(mio_context *context, mio_recipe *recipe, const pretrain_opt
     check(mio_recipe_build(recipe, dataset, &r.trainer));
     if (o->resume)
         check(mio_trainer_restore(r.trainer, r.checkpoint));
+    else
+        tune(r.trainer, o);
     catch_signals(r.trainer);
 
     snprintf(path, sizeof path, "%s/metrics.jsonl", o->output);

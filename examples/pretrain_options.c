@@ -11,6 +11,8 @@ static const char usage[] =
     "  --loss NAME, --optimizer NAME, --schedule NAME    another kind of that part, with its defaults\n"
     "  --threads N, --seed N\n"
     "  --resume                  goes on from DIR/checkpoint.mio; give the same options as before\n"
+    "  --tune SECONDS            first measures which convolution algorithms are fastest here; kept in DIR/tuning.txt\n"
+    "  --tuning FILE             takes such a file of another run, for the same bits\n"
     "  --checkpoint-every N      steps between checkpoints (default: an epoch)\n"
     "  --list                    names of formats, recipes, losses, optimizers, schedules\n"
     "  --help                    this text and the recipe's parameters\n"
@@ -33,7 +35,7 @@ static void list_names(void)
 pretrain_options pretrain_options_read(arguments line)
 {
     pretrain_options o = {
-        .recipe = "mio-small", .threads = NAN, .seed = NAN, .sets = allocate((size_t)line.count, sizeof *o.sets)};
+        .recipe = "mio-small", .threads = NAN, .seed = NAN, .tune = NAN, .sets = allocate((size_t)line.count, sizeof *o.sets)};
     while (line.next < line.count) {
         if (option(&line, "--dataset")) {
             o.format = value(&line, "--dataset"), o.path = value(&line, "--dataset");
@@ -54,6 +56,10 @@ pretrain_options pretrain_options_read(arguments line)
             o.threads = number(&line, "--threads", 1, 1024);
         else if (option(&line, "--seed"))
             o.seed = number(&line, "--seed", 0, 9007199254740991.0);
+        else if (option(&line, "--tune"))
+            o.tune = number(&line, "--tune", 0, 1e6);
+        else if (option(&line, "--tuning"))
+            o.tuning = value(&line, "--tuning");
         else if (option(&line, "--checkpoint-every"))
             o.checkpoint_every = number(&line, "--checkpoint-every", 1, 1e15);
         else if (option(&line, "--resume"))
@@ -67,6 +73,8 @@ pretrain_options pretrain_options_read(arguments line)
     }
     if (!o.help && (!o.path || !o.output))
         leave(EXIT_USAGE, "--dataset and --output are needed; see --help");
+    if (o.tuning && !isnan(o.tune))
+        leave(EXIT_USAGE, "--tune and --tuning exclude each other");
     return o;
 }
 

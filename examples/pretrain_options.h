@@ -6,11 +6,11 @@
 
 /** sets belongs to the caller. */
 typedef struct pretrain_options {
-    const char *format, *path, *split, *recipe, *output;
+    const char *format, *path, *split, *recipe, *output, *tuning; /* the last NULL where not given */
     const char *parts[3]; /* loss, optimizer, schedule; NULL as the recipe has it */
     const char **sets;
     size_t set_count;
-    double threads, seed, checkpoint_every; /* NAN, NAN, 0 where not given */
+    double threads, seed, tune, checkpoint_every; /* NAN, NAN, NAN, 0 where not given */
     bool resume, help;
 } pretrain_options;
 

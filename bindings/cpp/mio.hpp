@@ -263,6 +263,24 @@ public:
         return encoder(made);
     }
     void save(const std::string &path) const { check(mio_encoder_save(pointer_, path.c_str())); }
+    /// Measures and follows the fastest convolution algorithms for such batches; views 0: for infer and embed.
+    void tune(std::size_t views, std::size_t count, double seconds)
+    {
+        check(mio_encoder_tune(pointer_, views, count, seconds));
+    }
+    void save_tuning(const std::string &path) const { check(mio_encoder_save_tuning(pointer_, path.c_str())); }
+    void load_tuning(const std::string &path) { check(mio_encoder_load_tuning(pointer_, path.c_str())); }
+    void clear_tuning() { check(mio_encoder_clear_tuning(pointer_)); }
+    /// How such a batch is computed, one a convolution.
+    std::vector<mio_convolution_info> convolutions(std::size_t views, std::size_t count) const
+    {
+        std::vector<mio_convolution_info> list(mio_encoder_convolution_count(pointer_));
+        for (std::size_t i = 0; i < list.size(); i++) {
+            list[i].struct_size = sizeof list[i];
+            check(mio_encoder_convolution(pointer_, views, count, i, &list[i]));
+        }
+        return list;
+    }
     std::size_t feature_dim() const { return dim(mio_encoder_feature_dim); }
     std::size_t projection_dim() const { return dim(mio_encoder_projection_dim); }
     /// {channels, height, width}
@@ -461,6 +479,8 @@ public:
             std::rethrow_exception(state.thrown);
         check(status);
     }
+    /// encoder::tune for the batches of this trainer's steps; to be called before the first.
+    void tune(double seconds) { check(mio_trainer_tune(pointer_, seconds)); }
     void cancel() { mio_trainer_cancel(pointer_); }
     mio::encoder encoder() const { return mio::encoder(mio_encoder_retain(mio_trainer_encoder(pointer_))); }
     std::uint64_t steps_done() const { return mio_trainer_steps_done(pointer_); }

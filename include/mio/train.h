@@ -99,6 +99,12 @@ MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callb
  */
 MIO_API void mio_trainer_cancel(mio_trainer *trainer);
 
+/**
+ * mio_encoder_tune for the batches that this trainer's steps give the encoder. To be called before the first step; checkpoints
+ * keep what was chosen. Errors: mio_encoder_tune's; MIO_ERROR_STATE where a step would not work.
+ */
+MIO_API mio_status mio_trainer_tune(mio_trainer *trainer, double seconds);
+
 /** The trainer's encoder, borrowed. */
 MIO_API mio_encoder *mio_trainer_encoder(mio_trainer *trainer);
 /** Steps done. */

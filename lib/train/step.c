@@ -131,3 +131,15 @@ mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, dou
     return mio__passes_backward(trainer, &c.cut, batch->images, c.predicts ? NULL : gradients,
                                 c.predicts ? gradients : NULL);
 }
+
+mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
+{
+    course c;
+    double batch;
+    if (!trainer)
+        return mio__settings_null("trainer");
+    mio_status status = mio_loader_get(trainer->loader, "batch_size", &batch);
+    if (!status)
+        status = choose_course(trainer, (size_t)batch, &c);
+    return status ? status : mio_encoder_tune(trainer->encoder, c.cut.views, c.cut.count, seconds);
+}

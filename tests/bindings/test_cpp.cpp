@@ -166,6 +166,12 @@ void test_encoder(const mio::context &context, const std::string &folder)
     encoder.save(path);
     const mio::encoder loaded = mio::encoder::load(context, path);
     expect(loaded.embed(6, 8, 8, 1, pixels.data()) == encoder.embed(6, 8, 8, 1, pixels.data()), "a loaded encoder embeds alike");
+    encoder.tune(2, 4, 0); // its layers have no choice
+    encoder.save_tuning(folder + "/tuning.txt");
+    encoder.load_tuning(folder + "/tuning.txt");
+    encoder.clear_tuning();
+    expect(!encoder.convolutions(2, 4).empty() && std::string(encoder.convolutions(2, 4)[0].name) == "first" &&
+               encoder.convolutions(0, 4)[0].weight_gradient == nullptr, "convolutions");
     try {
         mio::encoder::load(context, folder + "/missing.mio");
         expect(false, "a missing file throws");
@@ -188,6 +194,7 @@ void test_trainer(const mio::context &context)
     recipe.set("projector.hidden", 16);
     recipe.set("projector.out", 8);
     mio::trainer trainer = recipe.build(images);
+    trainer.tune(0);
     const mio_step_report report = trainer.step();
     expect(report.step == 1 && std::isfinite(report.loss) && report.learning_rate >= 0, "a step reports");
     int calls = 0;

@@ -252,6 +252,29 @@ class TestEncoder(unittest.TestCase):
                 mio.Encoder.load(self.context, path)
             self.assertEqual(caught.exception.status, "format")
 
+    def test_tuning(self):
+        builder = mio.Builder(self.context, 16, 8, 8)
+        convolved = builder.conv2d(builder.input(), 16, 3, padding=1)
+        encoder = builder.finish(builder.global_average_pool(convolved))
+        first = encoder.convolutions(2, 16)[0]
+        self.assertEqual((first["in_channels"], first["height"], first["kernel"], first["tuned"]), (16, 8, 3, 0))
+        self.assertIsNone(first["data_gradient"])
+        encoder.tune(2, 16, 0)
+        self.assertEqual(encoder.convolutions(2, 16)[0]["tuned"], 2)
+        self.assertIsNone(encoder.convolutions(0, 16)[0]["weight_gradient"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "tuning.txt")
+            encoder.save_tuning(path)
+            chosen = encoder.convolutions(2, 16)
+            encoder.clear_tuning()
+            self.assertEqual(encoder.convolutions(2, 16)[0]["tuned"], 0)
+            encoder.load_tuning(path)
+            self.assertEqual(encoder.convolutions(2, 16), chosen)
+            with open(path, "a") as file:
+                file.write("forward\n")
+            with self.assertRaisesRegex(mio.Error, "tuning.txt', line"):
+                encoder.load_tuning(path)
+
     def test_release_in_any_order(self):
         encoder = self.build()
         self.context = None

@@ -148,6 +148,19 @@ class Pretrain(WithData):
         self.assertEqual(metrics_of(folder), metrics_of(self.whole)[:20])
         self.resume_and_compare(folder)
 
+    def test_tuned_run_can_be_repeated(self):
+        folder, again, resumed = (self.folder / name for name in ("tuned", "tuned_again", "tuned_halves"))
+        run("pretrain", *self.data, *SMALL, "--output", folder, "--tune", 0)
+        table = folder / "tuning.txt"
+        self.assertTrue(table.read_text().startswith("libmio tuning 1\n"))
+        run("pretrain", *self.data, *SMALL, "--output", again, "--tuning", table, "--threads", 1)
+        run("pretrain", *self.data, *SMALL, "--output", resumed, "--tuning", table, "--set", "trainer.steps=20")
+        run("pretrain", *self.data, *SMALL, "--output", resumed, "--resume")  # the checkpoint has the table
+        for other in (again, resumed):
+            self.assertEqual((other / "encoder.mio").read_bytes(), (folder / "encoder.mio").read_bytes())
+        _, said = run("pretrain", *self.data, *SMALL, "--output", self.folder / "x", "--tune", 1, "--tuning", table, code=2)
+        self.assertIn("exclude", said)
+
     def test_finished_run_is_not_overwritten(self):
         _, said = run("pretrain", *self.data, *SMALL, "--output", self.whole, code=2)
         self.assertIn("--resume", said)

@@ -13,7 +13,8 @@ from ctypes import c_char_p, c_double, c_int32, c_size_t
 
 import numpy
 
-from ._native import (STEP_CALLBACK, Configurable, Error, Handle, MutualInformation, StepReport, TensorInfo, library, names)
+from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, Error, Handle, MutualInformation, StepReport, TensorInfo,
+                      library, names)
 
 __all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
            "loss_names", "mutual_information", "projector_gradient", "recipe_names", "version"]
@@ -262,6 +263,29 @@ class Encoder(Configurable):
     def save(self, path):
         library().mio_encoder_save(self._handle, str(path).encode())
 
+    def tune(self, views, count, seconds=10.0):
+        """Measures and follows the fastest convolution algorithms for such batches; views 0: for infer and embed."""
+        library().mio_encoder_tune(self._handle, views, count, seconds)
+
+    def save_tuning(self, path):
+        library().mio_encoder_save_tuning(self._handle, str(path).encode())
+
+    def load_tuning(self, path):
+        library().mio_encoder_load_tuning(self._handle, str(path).encode())
+
+    def clear_tuning(self):
+        library().mio_encoder_clear_tuning(self._handle)
+
+    def convolutions(self, views, count):
+        """How such a batch is computed: a list of dicts, one a convolution, as mio_convolution_info has them."""
+        found = []
+        for index in range(library().mio_encoder_convolution_count(self._handle)):
+            info = ConvolutionInfo(struct_size=ctypes.sizeof(ConvolutionInfo))
+            library().mio_encoder_convolution(self._handle, views, count, index, ctypes.byref(info))
+            values = ((name, getattr(info, name)) for name, _ in info._fields_[1:])
+            found.append({name: value.decode() if isinstance(value, bytes) else value for name, value in values})
+        return found
+
     def _size(self, function):
         value = c_size_t()
         getattr(library(), function)(self._handle, ctypes.byref(value))
@@ -489,6 +513,10 @@ class Trainer(Configurable):
 
     def cancel(self):
         library().mio_trainer_cancel(self._handle)
+
+    def tune(self, seconds=10.0):
+        """Encoder.tune for the batches of this trainer's steps; to be called before the first."""
+        library().mio_trainer_tune(self._handle, seconds)
 
     @property
     def encoder(self):

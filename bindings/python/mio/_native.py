@@ -50,6 +50,14 @@ class TensorInfo(ctypes.Structure):
                 ("count", c_size_t), ("trainable", c_int32)]
 
 
+class ConvolutionInfo(ctypes.Structure):
+    """mio_convolution_info."""
+
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p)] + [
+        (name, c_size_t) for name in ("in_channels", "out_channels", "height", "width", "kernel", "stride", "padding")] + [
+        (name, c_char_p) for name in ("forward", "data_gradient", "weight_gradient")] + [("tuned", c_int32)]
+
+
 class MutualInformation(ctypes.Structure):
     """mio_mutual_information."""
 
@@ -142,6 +150,12 @@ _SIGNATURES = {
     "mio_builder_finish_with_predictions": ("s", [c_void_p, c_int32, c_int32, c_int32, _OUT]),
     "mio_encoder_load": ("s", [c_void_p, c_char_p, _OUT]),
     "mio_encoder_save": ("s", [c_void_p, c_char_p]),
+    "mio_encoder_tune": ("s", [c_void_p, c_size_t, c_size_t, c_double]),
+    "mio_encoder_save_tuning": ("s", [c_void_p, c_char_p]),
+    "mio_encoder_load_tuning": ("s", [c_void_p, c_char_p]),
+    "mio_encoder_clear_tuning": ("s", [c_void_p]),
+    "mio_encoder_convolution_count": (c_size_t, [c_void_p]),
+    "mio_encoder_convolution": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, POINTER(ConvolutionInfo)]),
     "mio_encoder_feature_dim": ("s", [c_void_p, _SIZE]),
     "mio_encoder_projection_dim": ("s", [c_void_p, _SIZE]),
     "mio_encoder_prediction_dim": ("s", [c_void_p, _SIZE]),
@@ -177,6 +191,7 @@ _SIGNATURES = {
     "mio_trainer_step": ("s", [c_void_p, POINTER(StepReport)]),
     "mio_trainer_run": ("s", [c_void_p, STEP_CALLBACK, c_void_p]),
     "mio_trainer_cancel": (None, [c_void_p]),
+    "mio_trainer_tune": ("s", [c_void_p, c_double]),
     "mio_trainer_encoder": (c_void_p, [c_void_p]),
     "mio_trainer_steps_done": (c_uint64, [c_void_p]),
     "mio_trainer_save": ("s", [c_void_p, c_char_p]),

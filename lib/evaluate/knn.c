@@ -1,3 +1,4 @@
+#include "evaluate/knn_vector.h"
 #include "evaluate/rows.h"
 #include "kernels/gemm.h"
 
@@ -6,8 +7,12 @@
 #include <string.h>
 
 /* Similarities are made a tile at a time, TILE queries by TILE bank rows, and only the best of each query are kept.
-   TILE rows of the bank lie transposed (dim x TILE), which makes a tile one GEMM without transposition. */
-enum { TILE = 64 };
+   TILE rows of the bank lie transposed (dim x TILE), which makes a tile one GEMM without transposition. A worker takes
+   TILES tiles of queries through the bank together: the bank comes from memory once for all of them. */
+enum { TILE = 64, TILES = 3 };
+
+/* Collected for each that is wanted before the worst are dropped. */
+enum { CANDIDATES = 2 };
 
 enum { PARAMETER_K, PARAMETER_TEMPERATURE, PARAMETER_WEIGHTED, PARAMETER_COUNT };
 
@@ -135,21 +140,69 @@ mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *feat
     return status;
 }
 
-/* ---- the best of one query: a heap with the worst on top ---- */
+/* ---- the best of one query: a list of candidates, cut to the best k whenever it is full ---- */
 
-typedef struct neighbour {
-    float similarity;
-    uint32_t index;
-} neighbour;
+typedef struct candidates {
+    mio__neighbour *list;
+    size_t size;
+    float bound; /* what k candidates reach or exceed; lower ones need not enter */
+} candidates;
 
-static int worse(neighbour a, neighbour b)
+static int worse(mio__neighbour a, mio__neighbour b)
 {
     return a.similarity < b.similarity || (a.similarity == b.similarity && a.index > b.index);
 }
 
-static void sift_down(neighbour *heap, size_t size, size_t at)
+/* Brings the best k to the front, the worst of them last (quickselect). */
+static void select_best(mio__neighbour *list, size_t size, size_t k)
 {
-    const neighbour moving = heap[at];
+    const ptrdiff_t wanted = (ptrdiff_t)k - 1;
+    ptrdiff_t low = 0, high = (ptrdiff_t)size - 1;
+    while (low < high) {
+        const mio__neighbour pivot = list[low + (high - low) / 2];
+        ptrdiff_t left = low, right = high;
+        while (left <= right) {
+            while (worse(pivot, list[left]))
+                left++;
+            while (worse(list[right], pivot))
+                right--;
+            if (left <= right) {
+                const mio__neighbour kept = list[left];
+                list[left++] = list[right];
+                list[right--] = kept;
+            }
+        }
+        if (wanted <= right)
+            high = right;
+        else if (wanted >= left)
+            low = left;
+        else
+            return;
+    }
+}
+
+static void shorten(candidates *found, size_t k)
+{
+    if (found->size < k)
+        return;
+    select_best(found->list, found->size, k);
+    found->size = k;
+    found->bound = found->list[k - 1].similarity;
+}
+
+/* Takes `columns` similarities of bank rows first, first+1, ... Later rows have higher indices, so one equal to the bound
+   never displaces what is there. */
+static void take(const mio__knn_kernels *kernels, candidates *found, size_t k, const float *similarities, size_t columns,
+                 size_t first)
+{
+    found->size += kernels->take_above(columns, similarities, found->bound, (uint32_t)first, found->list + found->size);
+    if (found->size >= CANDIDATES * k)
+        shorten(found, k);
+}
+
+static void sift_down(mio__neighbour *heap, size_t size, size_t at)
+{
+    const mio__neighbour moving = heap[at];
     for (size_t child; (child = 2 * at + 1) < size; at = child) {
         if (child + 1 < size && worse(heap[child + 1], heap[child]))
             child++;
@@ -160,64 +213,44 @@ static void sift_down(neighbour *heap, size_t size, size_t at)
     heap[at] = moving;
 }
 
-static void sift_up(neighbour *heap, size_t at)
+/* Heap sort: unlike qsort it needs no memory and no call a comparison. */
+static void sort_best_first(mio__neighbour *list, size_t size)
 {
-    const neighbour moving = heap[at];
-    for (; at && worse(moving, heap[(at - 1) / 2]); at = (at - 1) / 2)
-        heap[at] = heap[(at - 1) / 2];
-    heap[at] = moving;
-}
-
-/* Takes `columns` similarities of bank rows first, first+1, ... into the heap of at most k; returns its new size. Later
-   rows have higher indices, so an equal similarity never displaces one that is there. */
-static size_t take(neighbour *heap, size_t size, size_t k, const float *similarities, size_t columns, size_t first)
-{
-    for (size_t i = 0; i < columns; i++) {
-        const neighbour found = {similarities[i], (uint32_t)(first + i)};
-        if (size < k) {
-            heap[size] = found;
-            sift_up(heap, size++);
-        } else if (found.similarity > heap[0].similarity) {
-            heap[0] = found;
-            sift_down(heap, size, 0);
-        }
-    }
-    return size;
-}
-
-/* Turns the heap into a list, best first. */
-static void sort_best_first(neighbour *heap, size_t size)
-{
+    for (size_t at = size / 2; at-- > 0;)
+        sift_down(list, size, at);
     while (size > 1) {
-        const neighbour worst = heap[0];
-        heap[0] = heap[--size];
-        sift_down(heap, size, 0);
-        heap[size] = worst;
+        const mio__neighbour worst = list[0];
+        list[0] = list[--size];
+        sift_down(list, size, 0);
+        list[size] = worst;
     }
 }
 
 /* ---- search ---- */
 
-/* What one worker needs for a tile of queries. */
+/* What one worker needs. */
 typedef struct search_scratch {
-    float *queries;      /* TILE x dim, unit rows */
+    float *queries;      /* tiles x rows x stride, unit rows */
     float *similarities; /* TILE x TILE */
-    neighbour *heaps;    /* rows x k */
+    mio__neighbour *lists;    /* tiles x rows x capacity */
+    candidates *found;   /* tiles x rows */
     double *votes;       /* classes */
 } search_scratch;
 
 typedef struct search_work {
     const mio_knn *knn;
-    size_t count, k, rows; /* rows: queries a tile holds */
+    size_t count, k, rows, tiles, stride; /* rows: queries of a tile; tiles: of an item; stride: from one to the next */
+    size_t capacity;                      /* of a query's candidates */
     const float *queries;
     mio__gemm gemm;
+    const mio__knn_kernels *kernels;
     search_scratch *scratch; /* one for each worker */
     int32_t *predictions;    /* either the classes ... */
     size_t *indices;         /* ... or the neighbours */
     float *similarities;
 } search_work;
 
-static int32_t vote(const mio_knn *knn, const neighbour *list, size_t k, double *votes)
+static int32_t vote(const mio_knn *knn, const mio__neighbour *list, size_t k, double *votes)
 {
     const double temperature = knn->settings.values[PARAMETER_TEMPERATURE];
     const int weighted = knn->settings.values[PARAMETER_WEIGHTED] != 0;
@@ -233,7 +266,7 @@ static int32_t vote(const mio_knn *knn, const neighbour *list, size_t k, double 
     return (int32_t)winner;
 }
 
-static void report_query(const search_work *work, size_t query, const neighbour *list, double *votes)
+static void report_query(const search_work *work, size_t query, const mio__neighbour *list, double *votes)
 {
     if (work->predictions)
         work->predictions[query] = vote(work->knn, list, work->k, votes);
@@ -243,30 +276,36 @@ static void report_query(const search_work *work, size_t query, const neighbour 
         work->similarities[query * work->k + i] = list[i].similarity;
 }
 
-static void search_tile(void *argument, size_t item, size_t worker)
+/* One tile of the bank against one of queries, of which `rows` are real. */
+static void search_tile(const search_work *work, const search_scratch *scratch, size_t row, size_t query, size_t rows)
+{
+    const mio_knn *knn = work->knn;
+    const float *const bank = knn->bank + row * knn->dim, *const queries = scratch->queries + query * work->stride;
+    const size_t columns = knn->count - row < TILE ? knn->count - row : TILE;
+    mio__gemm_run(&work->gemm, &bank, &queries, scratch->similarities, 1);
+    for (size_t q = 0; q < rows; q++)
+        take(work->kernels, scratch->found + query + q, work->k, scratch->similarities + q * TILE, columns, row);
+}
+
+static void search_item(void *argument, size_t item, size_t worker)
 {
     const search_work *work = argument;
     const mio_knn *knn = work->knn;
     const search_scratch *scratch = &work->scratch[worker];
-    const size_t first = item * work->rows;
-    const size_t rows = work->count - first < work->rows ? work->count - first : work->rows;
-    memset(scratch->queries, 0, work->rows * knn->dim * sizeof(float));
-    for (size_t q = 0; q < rows; q++)
-        mio__row_unit(knn->dim, work->queries + (first + q) * knn->dim, scratch->queries + q * knn->dim);
-    const float *const queries = scratch->queries;
-    size_t size = 0;
-    for (size_t row = 0; row < knn->count; row += TILE) {
-        const float *const tile = knn->bank + row * knn->dim;
-        const size_t columns = knn->count - row < TILE ? knn->count - row : TILE;
-        mio__gemm_run(&work->gemm, &tile, &queries, scratch->similarities, 1);
-        size_t filled = size;
-        for (size_t q = 0; q < rows; q++)
-            filled = take(scratch->heaps + q * work->k, size, work->k, scratch->similarities + q * TILE, columns, row);
-        size = filled;
+    const size_t most = work->rows * work->tiles, first = item * most;
+    const size_t count = work->count - first < most ? work->count - first : most;
+    memset(scratch->queries, 0, most * work->stride * sizeof(float));
+    for (size_t q = 0; q < count; q++) {
+        mio__row_unit(knn->dim, work->queries + (first + q) * knn->dim, scratch->queries + q * work->stride);
+        scratch->found[q] = (candidates){scratch->lists + q * work->capacity, 0, -INFINITY};
     }
-    for (size_t q = 0; q < rows; q++) {
-        sort_best_first(scratch->heaps + q * work->k, work->k);
-        report_query(work, first + q, scratch->heaps + q * work->k, scratch->votes);
+    for (size_t row = 0; row < knn->count; row += TILE)
+        for (size_t query = 0; query < count; query += work->rows)
+            search_tile(work, scratch, row, query, count - query < work->rows ? count - query : work->rows);
+    for (size_t q = 0; q < count; q++) {
+        shorten(&scratch->found[q], work->k);
+        sort_best_first(scratch->found[q].list, work->k);
+        report_query(work, first + q, scratch->found[q].list, scratch->votes);
     }
 }
 
@@ -275,7 +314,8 @@ static void free_scratch(mio_context *context, size_t workers, search_scratch *s
     for (size_t w = 0; scratch && w < workers; w++) {
         mio__free(context, scratch[w].queries);
         mio__free(context, scratch[w].similarities);
-        mio__free(context, scratch[w].heaps);
+        mio__free(context, scratch[w].lists);
+        mio__free(context, scratch[w].found);
         mio__free(context, scratch[w].votes);
     }
     mio__free(context, scratch);
@@ -286,11 +326,14 @@ static search_scratch *make_scratch(const search_work *work, size_t workers)
     const mio_knn *knn = work->knn;
     search_scratch *scratch = mio__alloc_zeroed(knn->context, workers, sizeof *scratch);
     for (size_t w = 0; scratch && w < workers; w++) {
-        scratch[w].queries = mio__alloc_zeroed(knn->context, work->rows, knn->dim * sizeof(float));
+        scratch[w].queries = mio__alloc_zeroed(knn->context, work->tiles * work->rows, work->stride * sizeof(float));
         scratch[w].similarities = mio__alloc_zeroed(knn->context, TILE, TILE * sizeof(float));
-        scratch[w].heaps = mio__alloc_zeroed(knn->context, work->rows, work->k * sizeof(neighbour));
+        scratch[w].lists = mio__alloc_zeroed(knn->context, work->tiles * work->rows,
+                                             work->capacity * sizeof(mio__neighbour));
+        scratch[w].found = mio__alloc_zeroed(knn->context, work->tiles * work->rows, sizeof(candidates));
         scratch[w].votes = mio__alloc_zeroed(knn->context, knn->classes + 1, sizeof(double));
-        if (!scratch[w].queries || !scratch[w].similarities || !scratch[w].heaps || !scratch[w].votes) {
+        if (!scratch[w].queries || !scratch[w].similarities || !scratch[w].lists || !scratch[w].found ||
+            !scratch[w].votes) {
             free_scratch(knn->context, workers, scratch);
             return NULL;
         }
@@ -309,14 +352,19 @@ static mio_status search(search_work *work, size_t dim)
     if (status)
         return status;
     work->rows = work->count < TILE ? work->count : TILE;
-    work->gemm = mio__gemm_make(TILE, work->rows, dim, TILE, dim, TILE, 0, 0, 0);
-    const size_t items = (work->count + work->rows - 1) / work->rows;
+    work->stride = dim + 16; /* a power of two would have all rows share a few sets of the L1 cache */
+    work->gemm = mio__gemm_make(TILE, work->rows, dim, TILE, work->stride, TILE, 0, 0, 0);
     size_t workers = mio__workers(knn->context);
+    /* Together only where each worker has several items, and where the lists stay in the cache. */
+    work->tiles = work->count >= 4 * workers * TILES * TILE && work->k <= 1024 ? TILES : 1;
+    work->kernels = MIO__PICK(mio__knn_loops);
+    work->capacity = CANDIDATES * work->k < knn->count ? CANDIDATES * work->k + TILE : knn->count + TILE;
+    const size_t most = work->rows * work->tiles, items = (work->count + most - 1) / most;
     workers = workers < items ? workers : items;
     work->scratch = make_scratch(work, workers);
     if (!work->scratch)
         return MIO_ERROR_MEMORY;
-    mio__parallel(knn->context, workers, items, search_tile, work);
+    mio__parallel(knn->context, workers, items, search_item, work);
     free_scratch(knn->context, workers, work->scratch);
     return MIO_OK;
 }

@@ -57,7 +57,7 @@ def parameter(index, name, shape):
         value = math.sqrt(6.0 / (count // shape[0])) * u
     elif name.endswith(".weight"):
         # A bottleneck's last batch norm is damped: at full strength 16 such blocks magnify float32's rounding a hundredfold.
-        value = (0.2 if name.endswith("bn3.weight") else 1.0) * (1.0 + 0.25 * u)
+        value = (0.125 if name.endswith("bn3.weight") else 1.0) * (1.0 + 0.25 * u)
     else:
         value = 0.125 * u
     return value.astype(np.float32).reshape(shape)

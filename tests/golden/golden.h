@@ -163,7 +163,7 @@ static inline void golden_parameter(size_t index, const char *name, size_t dimen
     for (size_t i = 0; i < dimensions; i++)
         count *= shape[i];
     int weight = length >= 7 && strcmp(name + length - 7, ".weight") == 0;
-    double strength = length >= 10 && strcmp(name + length - 10, "bn3.weight") == 0 ? 0.2 : 1.0;
+    double strength = length >= 10 && strcmp(name + length - 10, "bn3.weight") == 0 ? 0.125 : 1.0;
     double bound = dimensions > 1 ? sqrt(6.0 / (double)(count / shape[0])) : 0;
     for (size_t i = 0; i < count; i++) {
         double u = golden_signed(GOLDEN_PARAMETER + index, i);

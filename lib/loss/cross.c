@@ -219,32 +219,6 @@ void mio__cross_settle(const mio__pairs *pairs, size_t count, mio__row_weight *w
             weights[i] = (mio__row_weight){weights[i].factor * exp(-weights[i].shift), 0};
 }
 
-/* Per column of a tile, the largest value above best and its row; rows and columns left out hold -infinity. */
-static void narrow_nearest(size_t edge, const float *s, double *best, uint32_t *place)
-{
-    float most[EDGE];
-    for (size_t i = 0; i < edge; i++)
-        most[i] = (float)best[i];
-    for (size_t row = 0; row < edge; row++)
-        for (size_t i = 0; i < edge; i++) {
-            const float x = s[row * edge + i];
-            place[i] = x > most[i] ? (uint32_t)row : place[i];
-            most[i] = x > most[i] ? x : most[i];
-        }
-    for (size_t i = 0; i < edge; i++)
-        best[i] = most[i];
-}
-
-static void wide_nearest(size_t edge, const double *s, double *best, uint32_t *place)
-{
-    for (size_t row = 0; row < edge; row++)
-        for (size_t i = 0; i < edge; i++) {
-            const double x = s[row * edge + i];
-            place[i] = x > best[i] ? (uint32_t)row : place[i];
-            best[i] = x > best[i] ? x : best[i];
-        }
-}
-
 static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
 {
     (void)unit, (void)weight;
@@ -255,10 +229,7 @@ static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *w
         best[column] = j && column < left ? self->largest[i * edge + column] : -INFINITY;
         place[column] = EDGE; /* none in this tile */
     }
-    if (self->cross->pairs->plan.wide)
-        wide_nearest(edge, s, best, place);
-    else
-        narrow_nearest(edge, s, best, place);
+    loops(self)->nearest(edge, s, best, place);
     for (size_t column = 0; column < edge && column < left; column++) {
         if (place[column] < EDGE)
             self->nearest[i * edge + column] = j * edge + place[column];

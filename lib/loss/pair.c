@@ -321,9 +321,14 @@ mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double s
     if (status)
         return status;
     find_means(pairs);
-    if (mio__pairs_wants_gradient(pairs))
-        memset(pairs->gradient, 0, 2 * plan.slots_per_view * plan.width * (plan.wide ? sizeof(double) : sizeof(float)));
+    if (pairs->storage != MIO__PAIR_NOTHING && mio__pairs_wants_gradient(pairs))
+        mio__pairs_clear_gradient(pairs);
     return MIO_OK;
+}
+
+void mio__pairs_clear_gradient(mio__pairs *pairs)
+{
+    memset(pairs->gradient, 0, 2 * pairs->plan.slots_per_view * pairs->plan.width * mio__pairs_type(pairs));
 }
 
 size_t mio__pairs_type(const mio__pairs *pairs)

@@ -88,6 +88,8 @@ mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t 
  */
 mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest);
 void mio__pairs_free(mio__pairs *pairs);
+/** mio__pairs_begin does it unless the storage is MIO__PAIR_NOTHING. */
+void mio__pairs_clear_gradient(mio__pairs *pairs);
 /** Slot of row b of a view. */
 size_t mio__pairs_slot(const mio__pairs *pairs, size_t view, size_t b);
 
@@ -152,7 +154,8 @@ void mio__pairs_pull_chosen(mio__pairs *pairs, size_t terms, const double rates[
 double mio__pairs_exponentials(mio__pairs *pairs, double rate);
 /**
  * Writes the batch's gradients: for the slot i with positive p, unit-space gradient factor x (what the passes added)
- * + weights_of_pair[b] unit_p, through the normalisation. weights_of_pair: one number a pair.
+ * + weights_of_pair[b] unit_p, through the normalisation. weights_of_pair: one number a pair. factor 0: what the passes
+ * added is not read.
  */
 void mio__pairs_finish(mio__pairs *pairs, double factor, const double *weights_of_pair);
 /** Mean over pairs of the squared distance of their unit vectors divided by dim, zero rows as they are. */

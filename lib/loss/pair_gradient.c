@@ -69,7 +69,9 @@ static void write_row(const finish *work, size_t view, size_t b, const double *u
     const mio__pair_kernels *kernels = pairs->kernels;
     const size_t slot = mio__pairs_slot(pairs, view, b), width = pairs->plan.width, dim = pairs->plan.dim;
     const double weight = work->weights_of_pair[b];
-    if (pairs->plan.wide)
+    if (work->factor == 0)
+        kernels->combine_wide(width, 0, positive, weight, positive, row);
+    else if (pairs->plan.wide)
         kernels->combine_wide(width, work->factor, (double *)pairs->gradient + slot * width, weight, positive, row);
     else
         kernels->combine_narrow(width, work->factor, (float *)pairs->gradient + slot * width, weight, positive, row);

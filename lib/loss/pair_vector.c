@@ -191,6 +191,29 @@ static double narrow_sum(size_t edge, const void *tile)
     return sum_of_lanes(sum);
 }
 
+static void narrow_nearest(size_t edge, const void *similarities, double *best, uint32_t *place)
+{
+    const float *s = similarities;
+    for (size_t i = 0; i < edge; i += LANES) {
+        float most[LANES];
+        uint32_t at[LANES];
+        for (size_t l = 0; l < LANES; l++) {
+            most[l] = (float)best[i + l];
+            at[l] = place[i + l];
+        }
+        for (uint32_t row = 0; row < edge; row++)
+            for (size_t l = 0; l < LANES; l++) {
+                const float x = s[row * edge + i + l];
+                at[l] = x > most[l] ? row : at[l];
+                most[l] = x > most[l] ? x : most[l];
+            }
+        for (size_t l = 0; l < LANES; l++) {
+            best[i + l] = most[l];
+            place[i + l] = at[l];
+        }
+    }
+}
+
 static void narrow_leave_out(size_t edge, size_t columns, size_t rows, const uint32_t *of_column,
                              const uint32_t *of_row, int same, void *similarities)
 {
@@ -305,6 +328,17 @@ static double wide_sum(size_t edge, const void *tile)
         for (size_t l = 0; l < LANES; l++)
             sum[l] += values[p + l];
     return sum_of_lanes(sum);
+}
+
+static void wide_nearest(size_t edge, const void *similarities, double *best, uint32_t *place)
+{
+    const double *s = similarities;
+    for (uint32_t row = 0; row < edge; row++)
+        for (size_t i = 0; i < edge; i++) {
+            const double x = s[row * edge + i];
+            place[i] = x > best[i] ? row : place[i];
+            best[i] = x > best[i] ? x : best[i];
+        }
 }
 
 static double wide_softmax(size_t columns, size_t padded, double rate, double factor, void *row)
@@ -433,7 +467,7 @@ const mio__pair_kernels MIO__VARIANT(mio__pair_loops) = {
     .write_float = write_float,
     .write_double = write_double,
     .product = product,
-    .narrow = {narrow_softplus, narrow_sum, narrow_leave_out, narrow_softmax, narrow_exponentials, narrow_sums,
+    .narrow = {narrow_softplus, narrow_sum, narrow_nearest, narrow_leave_out, narrow_softmax, narrow_exponentials, narrow_sums,
                narrow_weights},
-    .wide = {wide_softplus, wide_sum, wide_leave_out, wide_softmax, NULL, wide_sums, wide_weights},
+    .wide = {wide_softplus, wide_sum, wide_nearest, wide_leave_out, wide_softmax, NULL, wide_sums, wide_weights},
 };

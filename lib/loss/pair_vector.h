@@ -31,6 +31,8 @@ typedef struct mio__tile_loops {
     double (*softplus)(size_t edge, double rate, double bias, const void *s, void *weight);
     /** The sum of a tile. */
     double (*sum)(size_t edge, const void *tile);
+    /** Per column, the largest value above best, into best, and its row; the place of others stays. */
+    void (*nearest)(size_t edge, const void *s, double *best, uint32_t *place);
     /** s = -infinity for the pairs of the first `columns` columns and `rows` rows that are of one class (same), or not. */
     void (*leave_out)(size_t edge, size_t columns, size_t rows, const uint32_t *of_column, const uint32_t *of_row,
                       int same, void *s);

@@ -75,6 +75,7 @@ static mio_status predict(mio_loss *loss, double slope, int squares, double *val
         *value = predict_each_other(&work, pairs);
         return MIO_OK;
     }
+    mio__pairs_clear_gradient(pairs);
     mio__pairs_by_chunk(pairs, predict_chunk, &work);
     *value = mio__pairs_sum_of_chunks(pairs);
     memset(pairs->similarity_of_pair, 0, pairs->plan.pairs * sizeof *pairs->similarity_of_pair);

@@ -1,8 +1,20 @@
 /* Which method computes which convolution, unless a table of measured choices (conv_tuning.h) says otherwise. */
 #include "kernels/conv.h"
 
-/* What reading one weight costs, in multiplications: it matters where the batch is small. */
-enum { WEIGHT_COST = 16 };
+/* What Winograd's methods cost, as measured with AVX-512 (docs/performance.md, "Which algorithm"): by the smaller number of
+   channels, the time of a product with its share of the transforms, relative to a product of the direct method; and what
+   reading a weight costs beside those, in such products, which matters where images are few. */
+static const struct {
+    size_t channels;                 /* this many and more */
+    double product[MIO__PASSES][2];  /* F(2x2), F(4x4) */
+    double weight[3];                /* direct, F(2x2), F(4x4) */
+} costs[] = {
+    {16, {{1.60, 1.90}, {1.60, 1.90}, {1.55, 2.00}}, {3, 2, 2}},
+    {32, {{1.33, 1.55}, {1.33, 1.55}, {1.40, 1.60}}, {3, 2, 2}},
+    {64, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {3, 2, 2}},
+    {256, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {12, 12, 11}}, /* from here on weights come from memory */
+    {512, {{1.00, 1.05}, {1.00, 1.05}, {1.20, 1.20}}, {12, 8, 6.5}},
+};
 
 int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method)
 {
@@ -36,39 +48,51 @@ static size_t images_of(const mio__conv_geometry *geometry)
     return images < 16 ? images : 64;
 }
 
-/* Cost per pair of channels, in multiplications; `transforms`: Winograd's cost relative to its multiplications. */
-static double winograd_cost(const mio__conv_geometry *geometry, size_t m, double transforms)
+static size_t row_of(const mio__conv_geometry *geometry)
 {
+    const size_t in = geometry->input.channels, out = geometry->output.channels;
+    size_t row = sizeof costs / sizeof *costs - 1;
+    while (row && (in < out ? in : out) < costs[row].channels)
+        row--;
+    return row;
+}
+
+/* Cost per pair of channels, in products of the direct method. */
+static double winograd_cost(const mio__conv_geometry *geometry, mio__conv_pass pass, mio__conv_method method)
+{
+    const size_t m = method == MIO__WINOGRAD2 ? 2 : 4, row = row_of(geometry);
     const size_t tiles = ((geometry->output.height + m - 1) / m) * ((geometry->output.width + m - 1) / m);
-    return (double)((m + 2) * (m + 2)) * (transforms * (double)(tiles * images_of(geometry)) + WEIGHT_COST);
+    return (double)((m + 2) * (m + 2)) *
+           (costs[row].product[pass][m / 4] * (double)(tiles * images_of(geometry)) + costs[row].weight[1 + m / 4]);
 }
 
 static double direct_cost(const mio__conv_geometry *geometry)
 {
     const size_t taps = axis_taps(geometry->input.height, geometry->output.height, geometry->padding) *
                         axis_taps(geometry->input.width, geometry->output.width, geometry->padding);
-    return (double)(taps * images_of(geometry)) + 9 * WEIGHT_COST;
+    return (double)(taps * images_of(geometry)) + 9 * costs[row_of(geometry)].weight[0];
 }
 
-static double cost(const mio__conv_geometry *geometry, mio__conv_method method)
-{
-    return method == MIO__DIRECT      ? direct_cost(geometry)
-           : method == MIO__WINOGRAD2 ? winograd_cost(geometry, 2, 1.25)
-                                      : winograd_cost(geometry, 4, 1.5);
-}
-
-static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm)
+static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_pass pass)
 {
     mio__conv_method best = MIO__DIRECT;
-    for (int method = MIO__DIRECT + 1; method < MIO__METHODS; method++)
-        if (mio__conv_permits(geometry, algorithm, (mio__conv_method)method) &&
-            cost(geometry, (mio__conv_method)method) < cost(geometry, best))
+    double least = direct_cost(geometry);
+    for (int method = MIO__WINOGRAD2; method <= MIO__WINOGRAD4; method++) {
+        if (!mio__conv_permits(geometry, algorithm, (mio__conv_method)method))
+            continue;
+        const double cost = winograd_cost(geometry, pass, (mio__conv_method)method);
+        if (cost < least) {
+            least = cost;
             best = (mio__conv_method)method;
+        }
+    }
     return best;
 }
 
 mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm)
 {
-    const mio__conv_method method = choose(geometry, algorithm);
-    return (mio__conv_choice){{method, method, method}};
+    mio__conv_choice choice;
+    for (int pass = 0; pass < MIO__PASSES; pass++)
+        choice.of[pass] = choose(geometry, algorithm, (mio__conv_pass)pass);
+    return choice;
 }

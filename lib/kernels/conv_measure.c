@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Turns of every method at least. */
-enum { TURNS = 3 };
+/* Turns of every method at least; bytes of a cache line, and what no cache holds. */
+enum { TURNS = 3, LINE = 64, BETWEEN_LIMIT = 64 << 20 };
 
 /* A method takes the place of the built-in choice where it needs less than this share of its time: differences below are
    as likely noise. */
@@ -22,6 +22,8 @@ typedef struct trial {
     mio__conv *convs[MIO__METHODS]; /* NULL: not a candidate */
     void *x, *y, *scratch;
     mio__real *weights, *gradient;
+    const volatile unsigned char *between; /* read before each run */
+    size_t between_size;
     double seconds[MIO__METHODS]; /* the least; 0: not a candidate */
 } trial;
 
@@ -125,6 +127,13 @@ static void run(const trial *t, mio__conv *conv)
         mio__conv_forward(conv, t->workers, t->scratch, t->x, t->y);
 }
 
+/* Drives out of the cache what other layers would. */
+static void pass_time(const trial *t)
+{
+    for (size_t i = 0; i < t->between_size; i += LINE)
+        (void)t->between[i];
+}
+
 /* The least of each method's times, taken in turns; the first turn warms up. */
 static void take_turns(trial *t, double seconds)
 {
@@ -133,6 +142,7 @@ static void take_turns(trial *t, double seconds)
         for (int m = 0; m < MIO__METHODS; m++) {
             if (!t->convs[m])
                 continue;
+            pass_time(t);
             const double from = now();
             run(t, t->convs[m]);
             const double took = now() - from;
@@ -162,11 +172,17 @@ static mio__tuning_row row_of(const trial *t, mio__conv_algorithm algorithm)
 }
 
 mio_status mio__tuning_measure(mio__tuning *tuning, size_t count, const mio__tuning_task *tasks,
-                               mio__conv_algorithm algorithm, double seconds)
+                               mio__conv_algorithm algorithm, size_t between, double seconds)
 {
+    const size_t size = between < BETWEEN_LIMIT ? between : BETWEEN_LIMIT;
+    unsigned char *others = mio__alloc(tuning->context, size + 1);
+    if (!others)
+        return MIO_ERROR_MEMORY;
+    memset(others, 1, size); /* pages of its own */
     mio_status status = MIO_OK;
     for (size_t i = 0; i < count && !status; i++) {
-        trial t = {.context = tuning->context, .task = &tasks[i], .workers = mio__workers(tuning->context)};
+        trial t = {.context = tuning->context, .task = &tasks[i], .workers = mio__workers(tuning->context),
+                   .between = others, .between_size = size};
         status = begin(&t, algorithm);
         if (!status) {
             take_turns(&t, seconds / (double)count);
@@ -175,5 +191,6 @@ mio_status mio__tuning_measure(mio__tuning *tuning, size_t count, const mio__tun
         }
         end(&t);
     }
+    mio__free(tuning->context, others);
     return status;
 }

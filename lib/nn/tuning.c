@@ -70,6 +70,20 @@ static size_t list_tasks(const mio_encoder *encoder, const mio__images *images, 
 
 /* ---- tuning ---- */
 
+/* Bytes that lie between two runs of one convolution: in evaluation the weights of the others; in training their
+   activations too, which no cache holds, but for the smallest networks. */
+static size_t bytes_between(const mio_encoder *encoder, const mio__images *images, int training)
+{
+    const mio__graph *graph = &encoder->graph;
+    double bytes = 0;
+    for (size_t t = 0; t < graph->tensor_count; t++)
+        bytes += (double)encoder->tensors[t].stored * sizeof(mio__real);
+    for (size_t v = 0; training && v <= graph->step_count; v++)
+        bytes += (double)mio__group_size(&graph->values[v].shape, images) * (double)(images->views * images->groups) *
+                 (double)mio__number_size(images->precision);
+    return bytes < 1e9 ? (size_t)bytes : (size_t)1e9;
+}
+
 /* Measures into a copy, so that a failure leaves the encoder's own table as it was. */
 static mio_status tune(mio_encoder *encoder, const mio__images *images, int training, double seconds,
                        mio__tuning_task *tasks)
@@ -78,7 +92,8 @@ static mio_status tune(mio_encoder *encoder, const mio__images *images, int trai
     const size_t count = list_tasks(encoder, images, training, tasks);
     mio_status status = mio__tuning_copy(&encoder->tuning, &made);
     if (!status)
-        status = mio__tuning_measure(&made, count, tasks, mio__encoder_algorithm(encoder), seconds);
+        status = mio__tuning_measure(&made, count, tasks, mio__encoder_algorithm(encoder),
+                                     bytes_between(encoder, images, training), seconds);
     if (!status)
         mio__encoder_swap_tuning(encoder, &made);
     mio__tuning_free(&made);

@@ -354,7 +354,8 @@ START_TEST(choice)
     } rows[] = {
         {{64, 64, 32, 32, 3, 1, 1}, 64, {"direct", "winograd2", "winograd4"}},
         {{256, 256, 8, 8, 3, 1, 1}, 1, {"direct", "winograd2", "winograd2"}},
-        {{512, 512, 4, 4, 3, 1, 1}, 1, {"direct", "direct", "direct"}}, /* its weights are the larger part */
+        {{512, 512, 4, 4, 3, 1, 1}, 1, {"direct", "winograd2", "winograd2"}},
+        {{256, 256, 4, 4, 3, 1, 1}, 1, {"direct", "direct", "direct"}}, /* its weights are the larger part */
         {{512, 512, 4, 4, 3, 1, 1}, 64, {"direct", "winograd2", "winograd4"}},
         {{64, 64, 2, 2, 3, 1, 1}, 64, {"direct", "direct", "direct"}}, /* tiles would be mostly padding */
         {{3, 64, 32, 32, 3, 1, 1}, 64, {"direct", "direct", "direct"}},

@@ -319,7 +319,7 @@ START_TEST(measured_rows_keep_to_the_algorithm)
                                       {geometry_of(64, 64, 4, 4, 1, 1), MIO__INFERENCE}};
     for (int algorithm = 0; algorithm < 3; algorithm++) {
         mio__tuning tuning = {.context = context};
-        ck_assert_int_eq(mio__tuning_measure(&tuning, 4, tasks, (mio__conv_algorithm)algorithm, 0), MIO_OK);
+        ck_assert_int_eq(mio__tuning_measure(&tuning, 4, tasks, (mio__conv_algorithm)algorithm, 1000, 0), MIO_OK);
         ck_assert_uint_eq(tuning.count, 4);
         for (size_t i = 0; i < 4; i++) {
             const mio__tuning_row *row = mio__tuning_find(&tuning, &tuning.rows[i].key);

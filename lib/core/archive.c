@@ -17,15 +17,16 @@
        8 bytes  mark        4 bytes  kind        4 bytes  version
        any number of records:
            4 bytes  "RECD"                   4 bytes  length of the name
-           8 bytes  size of the contents     8 bytes  size of the zlib stream
+           8 bytes  size of the contents     8 bytes  size of the deflate stream
            4 bytes  CRC-32 of the stream     4 bytes  CRC-32 of the 28 bytes before it and the name
-           the name, the zlib stream
+           the name, the deflate stream
        4 bytes  "DONE"      4 bytes  number of records   8 bytes  where this end mark begins
        4 bytes  CRC-32 of the 16 bytes before it
 
+   The streams are bare: zlib's own header and checksum would only be a second sum to take, as long as the first.
    Files are read and written through file descriptors, as stdio would take memory behind the context's back. */
 
-enum { FILE_HEADER = 16, RECORD_HEADER = 32, END_MARK = 20, NAME_LIMIT = 255, VERSION = 1, CHUNK = 1 << 16 };
+enum { FILE_HEADER = 16, RECORD_HEADER = 32, END_MARK = 20, NAME_LIMIT = 255, VERSION = 2, CHUNK = 1 << 16 };
 
 static const unsigned char file_mark[8] = {0x89, 'M', 'I', 'O', '\r', '\n', 0x1a, '\n'};
 
@@ -35,7 +36,7 @@ enum { DEFLATE_RATIO_LIMIT = 1032 };
 typedef struct archive_record {
     char name[NAME_LIMIT + 1];
     uint64_t size, packed_size;
-    uint64_t offset; /* of the zlib stream */
+    uint64_t offset; /* of the deflate stream */
     uint32_t crc;
 } archive_record;
 
@@ -103,7 +104,7 @@ static mio_status start_writing(mio__archive_writer *writer, const char *kind)
     writer->stream.zfree = zlib_free;
     writer->stream.opaque = writer->context;
     /* Weights are noise to a search for repeats: Huffman codes and runs save as much in a fraction of the time. */
-    if (deflateInit2(&writer->stream, 1, Z_DEFLATED, 15, 9, Z_RLE) != Z_OK)
+    if (deflateInit2(&writer->stream, 1, Z_DEFLATED, -15, 9, Z_RLE) != Z_OK)
         return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to compress '%s'", writer->file.path);
     writer->deflating = 1;
     unsigned char header[FILE_HEADER];
@@ -304,8 +305,8 @@ static mio_status read_file_header(mio__archive *archive)
     const unsigned version = (unsigned)get_number(header + 12, 4);
     if (version != VERSION)
         return mio__fail(MIO_ERROR_FORMAT,
-                         "'%s' has format version %u (offset 12); this build reads version %d: use a newer libmio",
-                         archive->path, version, VERSION);
+                         "'%s' has format version %u (offset 12); this build reads version %d%s", archive->path, version,
+                         VERSION, version > VERSION ? ": use a newer libmio" : "");
     return MIO_OK;
 }
 
@@ -493,7 +494,7 @@ mio_status mio__archive_get(mio__archive *archive, const char *name, void *bytes
         return mio__fail(MIO_ERROR_FORMAT, "'%s': record '%s' at offset %llu has %llu bytes, not %zu", archive->path,
                          name, (unsigned long long)record->offset, (unsigned long long)record->size, size);
     z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = archive->context};
-    if (inflateInit(&stream) != Z_OK)
+    if (inflateInit2(&stream, -15) != Z_OK)
         return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to read '%s'", archive->path);
     int good = 0;
     const mio_status status = inflate_record(archive, record, &stream, bytes, size, &good);

@@ -8,15 +8,15 @@
 #include "kernels/layout.h"
 #include "kernels/real.h"
 
-/** What may be used for 3x3 stride-1 convolutions. Others are always direct. */
+/** What may be used for 3x3 convolutions. Others are always direct. */
 typedef enum mio__conv_algorithm {
     MIO__CONV_EXACT,    /* direct alone: every product of the definition, padding taps skipped */
     MIO__CONV_ACCURATE, /* Winograd F(2x2, 3x3) as well */
-    MIO__CONV_FAST      /* Winograd F(4x4, 3x3) too */
+    MIO__CONV_FAST      /* Winograd F(4x4, 3x3) too, and at stride 2 by phases */
 } mio__conv_algorithm;
 
 /** How a pass is computed. */
-typedef enum mio__conv_method { MIO__DIRECT, MIO__WINOGRAD2, MIO__WINOGRAD4, MIO__METHODS } mio__conv_method;
+typedef enum mio__conv_method { MIO__DIRECT, MIO__WINOGRAD2, MIO__WINOGRAD4, MIO__POLYPHASE, MIO__METHODS } mio__conv_method;
 
 /** The passes of a convolution. */
 typedef enum mio__conv_pass { MIO__FORWARD, MIO__BACKWARD_DATA, MIO__BACKWARD_WEIGHTS, MIO__PASSES } mio__conv_pass;
@@ -37,7 +37,7 @@ typedef struct mio__conv_geometry {
 int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method);
 /** The built-in choice among what the algorithm allows: by shape and number of images alone (conv_choice.c). */
 mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm);
-/** "direct", "winograd2" or "winograd4". */
+/** "direct", "winograd2", "winograd4" or "polyphase". */
 const char *mio__conv_method_name(mio__conv_method method);
 
 /** A convolution planned for one geometry: kernels resolved, derived weights and work space owned. */

@@ -1,5 +1,6 @@
 /* Which method computes which convolution, unless a table of measured choices (conv_tuning.h) says otherwise. */
 #include "kernels/conv.h"
+#include "kernels/polyphase.h"
 
 /* What Winograd's methods cost, as measured with AVX-512 (docs/performance.md, "Which algorithm"): by the smaller number of
    channels, the time of a product with its share of the transforms, relative to a product of the direct method; and what
@@ -18,25 +19,27 @@ static const struct {
 
 int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method)
 {
-    static const mio__conv_algorithm least[MIO__METHODS] = {MIO__CONV_EXACT, MIO__CONV_ACCURATE, MIO__CONV_FAST};
+    static const mio__conv_algorithm least[MIO__METHODS] = {MIO__CONV_EXACT, MIO__CONV_ACCURATE, MIO__CONV_FAST,
+                                                            MIO__CONV_FAST};
     const int winograd = geometry->kernel == 3 && geometry->stride == 1 && geometry->padding <= 2 &&
                          geometry->input.block >= 16 && geometry->output.block >= 16;
-    return method == MIO__DIRECT || (winograd && algorithm >= least[method]);
+    const int applies = method == MIO__POLYPHASE ? mio__polyphase_applies(geometry) : winograd;
+    return method == MIO__DIRECT || (applies && algorithm >= least[method]);
 }
 
 const char *mio__conv_method_name(mio__conv_method method)
 {
-    static const char *const names[MIO__METHODS] = {"direct", "winograd2", "winograd4"};
+    static const char *const names[MIO__METHODS] = {"direct", "winograd2", "winograd4", "polyphase"};
     return names[method];
 }
 
 /* Taps that meet pixels, summed over the positions of one axis. */
-static size_t axis_taps(size_t input, size_t output, size_t padding)
+static size_t axis_taps(const mio__conv_geometry *geometry, size_t input, size_t output)
 {
     size_t taps = 0;
     for (size_t position = 0; position < output; position++)
         for (size_t tap = 0; tap < 3; tap++)
-            taps += position + tap - padding < input;
+            taps += position * geometry->stride + tap - geometry->padding < input;
     return taps;
 }
 
@@ -68,13 +71,25 @@ static double winograd_cost(const mio__conv_geometry *geometry, mio__conv_pass p
 
 static double direct_cost(const mio__conv_geometry *geometry)
 {
-    const size_t taps = axis_taps(geometry->input.height, geometry->output.height, geometry->padding) *
-                        axis_taps(geometry->input.width, geometry->output.width, geometry->padding);
+    const size_t taps = axis_taps(geometry, geometry->input.height, geometry->output.height) *
+                        axis_taps(geometry, geometry->input.width, geometry->output.width);
     return (double)(taps * images_of(geometry)) + 9 * costs[row_of(geometry)].weight[0];
+}
+
+/* Whether the algorithm by phases is the faster one at stride 2: where pixels have lanes enough for products of their own,
+   and tiles are not mostly padding; 1.25: the transforms' share. */
+static int suits_phases(const mio__conv_geometry *geometry)
+{
+    const size_t tiles = ((geometry->output.height + 3) / 4) * ((geometry->output.width + 3) / 4);
+    const size_t taps = axis_taps(geometry, geometry->input.height, geometry->output.height) *
+                        axis_taps(geometry, geometry->input.width, geometry->output.width);
+    return geometry->images.lanes >= 16 && 81 * 1.25 * (double)tiles < (double)taps;
 }
 
 static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_pass pass)
 {
+    if (mio__conv_permits(geometry, algorithm, MIO__POLYPHASE) && suits_phases(geometry))
+        return MIO__POLYPHASE;
     mio__conv_method best = MIO__DIRECT;
     double least = direct_cost(geometry);
     for (int method = MIO__WINOGRAD2; method <= MIO__WINOGRAD4; method++) {

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-/* Items of parallel work to aim at, and pixels of a batch-reduce GEMM, fewer where they are copied. */
-enum { ITEMS = 16, PIXELS = 128, COPIED_PIXELS = 32, SUM_CHUNK = 4096 };
+/* Items of parallel work to aim at; pixels that all taps use in turn; pixels of one GEMM, which reads each of them once
+   for every few columns of its C. */
+enum { ITEMS = 16, PIXELS = 32, GEMM_PIXELS = 4, SUM_CHUNK = 4096 };
 
 mio__direct_weights mio__direct_weights_make(const mio__conv_geometry *geometry)
 {
@@ -14,8 +15,7 @@ mio__direct_weights mio__direct_weights_make(const mio__conv_geometry *geometry)
     while (plan.pieces * input->blocks * output->blocks < ITEMS && plan.pieces * 2 <= rows)
         plan.pieces *= 2;
     const int copies = geometry->images.precision == MIO__BF16;
-    const size_t pixels = copies ? COPIED_PIXELS : PIXELS;
-    plan.rows_at_once = output->width < pixels ? pixels / output->width : 1;
+    plan.rows_at_once = output->width < PIXELS ? PIXELS / output->width : 1;
     mio__gemm *const gemms[] = {&plan.first, &plan.next};
     for (int accumulate = 0; accumulate < 2; accumulate++)
         *gemms[accumulate] = copies ? mio__gemm_make_bf16(output->block, input->block, geometry->images.lanes,
@@ -170,9 +170,10 @@ static void run_item(void *argument, size_t item, size_t worker)
         for (size_t tap = 0; tap < kernel * kernel; tap++) {
             const size_t count = list_pixels(job, pair / geometry->input.blocks, pair % geometry->input.blocks,
                                              tap / kernel, tap % kernel, begin, stop, &l);
-            if (count)
-                mio__gemm_run_stored(fresh ? &plan->first : &plan->next, l.a, l.b, sums + tap * tile, count);
-            else if (fresh)
+            for (size_t i = 0; i < count; i += GEMM_PIXELS)
+                mio__gemm_run_stored(fresh && !i ? &plan->first : &plan->next, l.a + i, l.b + i, sums + tap * tile,
+                                     count - i < GEMM_PIXELS ? count - i : GEMM_PIXELS);
+            if (!count && fresh)
                 memset(sums + tap * tile, 0, tile * sizeof *sums);
         }
     }

@@ -283,7 +283,7 @@ static void check_problem(const problem *p, size_t views, size_t count)
         same_bits(what, &t, &u, &g);
         same_bits(what, &t, &v, &g);
         free_tensors(&t), free_tensors(&u), free_tensors(&v);
-        if (p->kernel != 3 || p->stride != 1)
+        if (p->kernel != 3)
             break; /* there is one algorithm only */
     }
     free_tensors(&expected);
@@ -320,13 +320,25 @@ START_TEST(every_tile)
 }
 END_TEST
 
+/* The same at stride 2: with enough images, by phases. */
+static const problem phase_shapes[] = {
+    {16, 16, 8, 8, 3, 2, 1},   {32, 16, 9, 16, 3, 2, 1},  {64, 128, 16, 15, 3, 2, 1}, {70, 40, 11, 7, 3, 2, 1},
+    {128, 64, 7, 18, 3, 2, 1}, {256, 512, 8, 8, 3, 2, 1}, {384, 384, 7, 8, 3, 2, 1},
+};
+
+START_TEST(every_phase)
+{
+    check_problem(&phase_shapes[_i], 1 + _i % 2, _i % 3 ? 16 : 32);
+}
+END_TEST
+
 /* Numbers of images that fill groups and that do not. */
 static const size_t counts[] = {1, 2, 3, 5, 16, 17, 32, 33, 48};
 
 START_TEST(every_count)
 {
     static const problem problems[] = {
-        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1},  {16, 16, 7, 6, 3, 2, 1},
+        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1},  {16, 16, 7, 6, 3, 2, 1},  {16, 32, 8, 9, 3, 2, 1},
         {32, 16, 4, 4, 1, 1, 0}, {32, 64, 1, 1, 1, 1, 0},
     };
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
@@ -359,7 +371,10 @@ START_TEST(choice)
         {{512, 512, 4, 4, 3, 1, 1}, 64, {"direct", "winograd2", "winograd4"}},
         {{64, 64, 2, 2, 3, 1, 1}, 64, {"direct", "direct", "direct"}}, /* tiles would be mostly padding */
         {{3, 64, 32, 32, 3, 1, 1}, 64, {"direct", "direct", "direct"}},
-        {{64, 128, 32, 32, 3, 2, 1}, 64, {"direct", "direct", "direct"}},
+        {{64, 128, 32, 32, 3, 2, 1}, 64, {"direct", "direct", "polyphase"}},
+        {{64, 128, 32, 32, 3, 2, 1}, 8, {"direct", "direct", "direct"}},
+        {{64, 128, 32, 32, 3, 2, 0}, 64, {"direct", "direct", "direct"}},
+        {{64, 128, 4, 4, 3, 2, 1}, 64, {"direct", "direct", "direct"}},
     };
     mio_context *context;
     ck_assert_int_eq(mio_context_create(&context), MIO_OK);
@@ -378,13 +393,13 @@ END_TEST
 /* Every allocation refused once: an error, no leak, and nothing made. The passes themselves allocate nothing. */
 START_TEST(out_of_memory)
 {
-    static const problem problems[] = {{16, 32, 8, 8, 3, 1, 1}, {16, 32, 8, 8, 3, 2, 1}};
-    for (int i = 0; i < 2; i++) {
+    static const problem problems[] = {{16, 32, 8, 8, 3, 1, 1}, {16, 32, 8, 8, 3, 2, 1}, {16, 32, 8, 8, 5, 1, 2}};
+    for (int i = 0; i < 3; i++) {
         test_allocator allocator;
         test_allocator_init(&allocator);
         mio_context *context = test_allocator_context(&allocator, 2);
         const size_t blocks = allocator.blocks;
-        const mio__conv_geometry g = geometry_of(&problems[i], 1, 4);
+        const mio__conv_geometry g = geometry_of(&problems[i], 1, 16);
         mio__conv *conv = NULL;
         size_t refused = 0;
         for (;; refused++) {
@@ -464,7 +479,7 @@ static void bench_problem(mio_context *context, const problem *p, size_t views, 
     const double work = 2e-9 * (double)(p->in * p->out * p->kernel * p->kernel * g.output.height * g.output.width) *
                         (double)(views * count);
     const tensors t = new_tensors(&g);
-    const int algorithms = p->kernel == 3 && p->stride == 1 ? ALGORITHMS : 1;
+    const int algorithms = p->kernel == 3 ? ALGORITHMS : 1;
     contender contenders[ALGORITHMS];
     for (int i = 0; i < algorithms; i++) {
         contender *c = &contenders[i];
@@ -535,6 +550,7 @@ int main(int argc, char **argv)
     tcase_add_test(cases, out_of_memory);
     tcase_add_loop_test(cases, every_shape, 0, sizeof shapes / sizeof *shapes);
     tcase_add_loop_test(cases, every_tile, 0, sizeof winograd_shapes / sizeof *winograd_shapes);
+    tcase_add_loop_test(cases, every_phase, 0, sizeof phase_shapes / sizeof *phase_shapes);
     tcase_add_loop_test(cases, every_count, 0, sizeof counts / sizeof *counts);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);

@@ -162,7 +162,8 @@ MIO_API mio_status mio_encoder_clear_tuning(mio_encoder *encoder);
 
 /**
  * A convolution or fully connected layer, and how it is computed: "direct", "winograd2" (F(2x2, 3x3)), "winograd4"
- * (F(4x4, 3x3)) or "polyphase" (3x3 of stride 2, F(4, 2) on odd and even pixels apart). The caller sets struct_size. Strings live as long as the encoder.
+ * (F(4x4, 3x3)) or "polyphase" (3x3 of stride 2, F(4, 2) on odd and even pixels apart). The caller sets struct_size.
+ * Strings live as long as the encoder.
  */
 typedef struct mio_convolution_info {
     size_t struct_size;          /**< sizeof(mio_convolution_info) */

@@ -6,7 +6,8 @@
 #include "kernels/layout.h"
 #include "kernels/real.h"
 
-/** One batch norm. Tensors are stored in images' precision. Per-channel arrays have blocks x block elements (filling included), aligned to 64. */
+/** One batch norm. Tensors are stored in images' precision. Per-channel arrays have blocks x block elements (filling
+    included), aligned to 64. */
 typedef struct mio__batch_norm {
     mio__shape shape;
     mio__images images;
@@ -23,7 +24,7 @@ size_t mio__batch_norm_scratch_size(const mio__batch_norm *norm, size_t workers)
  * mean, rstd: views x channels (filled up), written, kept for the backward pass. Running statistics are updated once per view,
  * in order, with torch's rule (unbiased variance). residual may be NULL. y may be x (then x is lost to the backward pass).
  * gamma and beta of filling channels are 0, and so y of filling channels is residual's, which is 0.
- * Numerics: sums over fixed pieces in a fixed binary tree, accumulated in double per piece or compensated; independent of workers.
+ * Numerics: sums over fixed pieces in a fixed binary tree, in double; independent of workers.
  */
 void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
                              const void *x, const void *residual, const mio__real *gamma,
@@ -38,7 +39,8 @@ void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batc
                            const mio__real *running_mean, const mio__real *running_variance, void *y);
 /**
  * Backward: with g = dy masked by y > 0 (if relu), dresidual (+)= g (NULL if there is none; dresidual_accumulate),
- * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the batch statistics of each view.
+ * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the batch
+ * statistics of each view.
  * Gradients of filling images are written as 0. dx may be dy. y is read only if relu. x is the input of the forward pass.
  */
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,

@@ -114,8 +114,8 @@ static void make_products(mio_loss *loss, size_t width)
 static mio__column_block block_of(const columns *work, const void *matrix, size_t first_row, size_t block)
 {
     const size_t left = work->dim - block * BLOCK, at = first_row * work->dim + block * BLOCK;
-    return (mio__column_block){(const char *)matrix + at * work->loss->pairs.batch.element, work->pairs - first_row, left < BLOCK ? left : BLOCK,
-                               work->dim};
+    return (mio__column_block){(const char *)matrix + at * work->loss->pairs.batch.element, work->pairs - first_row,
+                               left < BLOCK ? left : BLOCK, work->dim};
 }
 
 /* ---- statistics ---- */

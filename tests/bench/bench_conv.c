@@ -1,6 +1,6 @@
 /* Times the convolutions of a ResNet-18 one by one, each pass by itself, on the library's internals: bench_conv
-   [--batch 64] [--width 64] [--threads 2] [--algorithm exact|accurate|fast] and the options of pace.h. The forward pass includes the
-   preparation of the weights for all passes, which a training step does once after each update. */
+   [--batch 64] [--width 64] [--threads 2] [--algorithm exact|accurate|fast] and the options of pace.h. The forward pass
+   includes the preparation of the weights for all passes, which a training step does once after each update. */
 #define _POSIX_C_SOURCE 200809L
 #include "pace.h"
 

@@ -11,9 +11,9 @@
   compare_pytorch.py export  --file NAME.pt or NAME.onnx: an encoder for start-up times and for ONNX Runtime
 
 step is one full training step: two views through a ResNet with the small stem and a two-layer projector, the mio loss in
-matrix form, backward, SGD with Nesterov momentum. loss is the value and gradients of one of pytorch_losses.py; of mio through autograd on the
-matrix of all pairs, on its three distinct blocks, or by the closed form without autograd. augment is one view of a batch through the
-authors' pipeline, image by image on one core, as a data-loader worker does it. epoch is steps on batches from a DataLoader
+matrix form, backward, SGD with Nesterov momentum. loss is the value and gradients of one of pytorch_losses.py; of mio
+through autograd on the matrix of all pairs, on its three distinct blocks, or by the closed form without autograd. augment is
+one view of a batch through the authors' pipeline, image by image on one core, as a data-loader worker does it. epoch is steps on batches from a DataLoader
 with that pipeline. conv is each pass of each kind of convolution in a ResNet-18. pace.py tells what is printed.
 """
 import argparse

@@ -10,7 +10,8 @@
    Items are blocks of columns: one owns its columns' statistics, its strip of the d x d matrix and its gradient. With the
    standardised columns u of a view (vicreg: z_c / scale), m = u_other^T u_own / (B or B - 1), and w the losses' weights,
    the gradient by u is a constant times u_other (w m), and u_own . that is the constant times m . (w m): so the way back
-   through the standardisation needs no sum over rows. */
+   through the standardisation needs no sum over rows. barlow_twins keeps its matrix where that is no larger than a view:
+   the second view's gradient reads it transposed. */
 #include "loss/columns_vector.h"
 #include "loss/loss.h"
 
@@ -41,13 +42,13 @@ static double steepest(const double *p)
 }
 
 /* In extra: per worker, a strip of the matrix (width x BLOCK) and rows of a gradient (ROWS x BLOCK); both views'
-   standardised columns (rows x width); statistics, width each; values of blocks. */
+   standardised columns (rows x width); the kept matrix, as strips of view 0; statistics, width each; values of blocks. */
 typedef struct columns {
     mio_loss *loss;
     const mio__column_loops *loops;
     size_t pairs, dim, rows, width; /* rows, width: pairs and dim padded to whole steps of the products */
     size_t type;
-    char *strips, *standard[2];
+    char *strips, *standard[2], *matrix; /* matrix NULL: not kept */
     double *mean[2], *square[2], *deviation[2], *factor[2], *values;
     double scale[2]; /* of vicreg's columns: factor = 1 / scale */
     int barlow;
@@ -64,15 +65,20 @@ static size_t strip_values(size_t width)
     return (width + ROWS) * BLOCK;
 }
 
+static int keeps_matrix(const mio_loss *loss, size_t rows, size_t width)
+{
+    return loss->kind == &mio__loss_barlow_twins && width <= rows;
+}
+
 static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
 {
-    (void)loss;
     const size_t rows = padded(plan->pairs, ROWS), width = padded(plan->dim, BLOCK);
-    size_t matrix, strips, total;
-    if (__builtin_mul_overflow(rows, 2 * width, &matrix) ||
+    size_t views, strips, total;
+    if (__builtin_mul_overflow(rows, 2 * width, &views) ||
         __builtin_mul_overflow(plan->workers, strip_values(width), &strips) ||
-        __builtin_add_overflow(matrix, strips, &total) || total > SIZE_MAX / 32)
+        __builtin_add_overflow(views, strips, &total) || total > SIZE_MAX / 64)
         return 0;
+    total += keeps_matrix(loss, rows, width) ? width * width : 0;
     return total * (plan->wide ? sizeof(double) : sizeof(float)) + 9 * width * sizeof(double);
 }
 
@@ -90,6 +96,10 @@ static columns carve(mio_loss *loss, int barlow)
     char *at = work.strips + plan->workers * strip_values(work.width) * work.type;
     for (size_t view = 0; view < 2; view++, at += work.rows * work.width * work.type)
         work.standard[view] = at;
+    if (keeps_matrix(loss, work.rows, work.width)) {
+        work.matrix = at;
+        at += work.width * work.width * work.type;
+    }
     double *numbers = (double *)at;
     for (size_t view = 0; view < 2; view++, numbers += 4 * work.width) {
         work.mean[view] = numbers;
@@ -187,6 +197,31 @@ static void find_strip(const columns *work, const char *other, const char *own, 
         }
         mio__gemm_run(&work->loss->products[0], a, b, strip, count);
     }
+}
+
+/* The strip of a block of view 1 from the kept strips of view 0. */
+static void transpose_strip(const columns *work, size_t block, char *strip)
+{
+    const size_t type = work->type, width = work->width;
+    for (size_t k = 0; k < width; k++) {
+        const size_t column = k / BLOCK * width * BLOCK + block * BLOCK * BLOCK + k % BLOCK;
+        for (size_t i = 0; i < BLOCK; i++)
+            memcpy(strip + (k * BLOCK + i) * type, work->matrix + (column + i * BLOCK) * type, type);
+    }
+}
+
+/* The sums of a block of the view in hand, each found once where the matrix is kept. */
+static void take_strip(const columns *work, size_t block, char *strip)
+{
+    const size_t view = work->view, bytes = work->width * BLOCK * work->type;
+    const char *own = work->standard[view] + block * BLOCK * work->type;
+    if (work->matrix && view) {
+        transpose_strip(work, block, strip);
+        return;
+    }
+    find_strip(work, work->standard[work->barlow ? 1 - view : view], own, strip);
+    if (work->matrix)
+        memcpy(work->matrix + block * bytes, strip, bytes);
 }
 
 /* product[row][own column] = the sum over columns of other of other x strip. */
@@ -293,10 +328,10 @@ static void write_block(const columns *work, size_t block, const void *strip, co
 static void visit_block(void *argument, size_t block, size_t worker)
 {
     const columns *work = argument;
-    const size_t view = work->view, other = work->barlow ? 1 - view : view;
+    const size_t view = work->view;
     char *strip = work->strips + worker * strip_values(work->width) * work->type;
     double along[BLOCK];
-    find_strip(work, work->standard[other], work->standard[view] + block * BLOCK * work->type, strip);
+    take_strip(work, block, strip);
     double value = judge_strip(work, block, strip, along);
     if (!work->barlow) {
         const double square = work->scale[view] * work->scale[view];

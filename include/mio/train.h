@@ -91,7 +91,10 @@ MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *repor
 
 /** Called after each step; 0 continues, any other number ends the run with MIO_ERROR_CANCELLED. */
 typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
-/** Steps to the end ("epochs" or "steps"). callback may be NULL. Errors: mio_trainer_step's; MIO_ERROR_CANCELLED. */
+/**
+ * Steps to the end ("epochs" or "steps"). callback may be NULL. Errors: mio_trainer_step's, of an epoch's short last batch
+ * too that "micro_batch" would not divide, before the first step; MIO_ERROR_CANCELLED.
+ */
 MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
 /**
  * Asks a running mio_trainer_run to end after its present step; where none runs, the next one ends before its first step.

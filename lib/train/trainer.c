@@ -4,6 +4,7 @@
 #include "data/loader.h"
 #include "loss/loss.h"
 #include "optim/optimizer.h"
+#include "train/passes.h"
 #include "train/snapshot.h"
 #include "train/views.h"
 
@@ -372,10 +373,33 @@ void mio_trainer_cancel(mio_trainer *trainer)
         atomic_store(&trainer->cancelled, 1);
 }
 
+/* An epoch's last batch, if short, meets micro_batch at the epoch's end: better refused now than after hours. */
+static mio_status check_last_batch(const mio_trainer *trainer)
+{
+    double batch, drop_last;
+    uint64_t steps_per_epoch, epoch, step;
+    mio__cut cut;
+    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!status)
+        status = mio_loader_get(trainer->loader, "batch_size", &batch);
+    if (!status)
+        status = mio_loader_get(trainer->loader, "drop_last", &drop_last);
+    if (status || drop_last != 0)
+        return status;
+    mio__loader_position(trainer->loader, &epoch, &step);
+    const size_t last = mio_dataset_count(mio__loader_dataset(trainer->loader)) % (size_t)batch;
+    if (!last || trainer->steps_done + steps_per_epoch - step > total_steps(trainer, steps_per_epoch))
+        return MIO_OK;
+    return mio__cut_make(trainer, 2, last, &cut);
+}
+
 mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user)
 {
     if (!trainer)
         return mio__settings_null("trainer");
+    const mio_status fits = check_last_batch(trainer);
+    if (fits)
+        return fits;
     for (;;) {
         if (atomic_exchange(&trainer->cancelled, 0))
             return mio__fail(MIO_ERROR_CANCELLED, "the run was cancelled after step %llu",

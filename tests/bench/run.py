@@ -63,7 +63,8 @@ class Bench:
         self.torches = [p for p in self.pythons if "torch" in p.versions]
         self.files = tempfile.mkdtemp(prefix="mio-bench-")
         with open("/proc/cpuinfo") as file:
-            self.bf16 = "avx512_bf16" in file.read()
+            # PyTorch would emulate bf16 elsewhere, in minutes; libmio refuses it.
+            self.precisions = ("fp32", "bf16") if "avx512_bf16" in file.read() else ("fp32",)
 
     def ours(self, label, work, *arguments, program="ours", precision="fp32"):
         command = [os.path.join(self.options.build, "tests", "bench", program)]
@@ -85,9 +86,9 @@ class Bench:
         return path if os.path.exists(path) else None
 
     def layouts(self, python, work, arguments, compiled):
-        for bf16 in ((), ("--bf16",)):
+        for precision in self.precisions:
+            bf16 = ("--bf16",) if precision == "bf16" else ()
             for label, layout in (("NCHW", ()), ("channels_last", ("--channels-last",))):
-                precision = "bf16" if bf16 else "fp32"
                 yield python.torch("%s %s" % (precision, label), work, *layout, *bf16, *arguments, precision=precision)
                 if compiled and layout and not self.quick and not python.versions["torch"].startswith("1."):
                     yield python.torch("%s %s compiled" % (precision, label), work, "--compile", *layout, *bf16, *arguments,
@@ -97,7 +98,7 @@ class Bench:
         shape = ("--depth", str(depth), "--width", str(width), "--batch", str(batch // 8 if self.quick else batch))
         contenders = [self.ours(a, "step", *shape, "--algorithm", a) for a in ALGORITHMS]
         contenders += [self.ours("bf16 " + a, "step", *shape, "--algorithm", a, "--precision", "bf16", precision="bf16")
-                       for a in ALGORITHMS[:2] if self.bf16]
+                       for a in ALGORITHMS[:2] if "bf16" in self.precisions]
         for python in self.torches:
             # All wait in memory while one runs, with up to 5 GB for a ResNet-50: its slower layout stays out.
             contenders += [c for c in self.layouts(python, "step", shape, True) if depth < 50 or "NCHW" not in c.name]
@@ -140,7 +141,7 @@ class Bench:
             shape = ("--batch", str(batch), "--warm-up", "5")
             contenders = [self.ours(a, "embed", *shape, "--algorithm", a) for a in ALGORITHMS]
             contenders += [self.ours("bf16 " + a, "embed", *shape, "--algorithm", a, "--precision", "bf16", precision="bf16")
-                           for a in ALGORITHMS[:2] if self.bf16]
+                           for a in ALGORITHMS[:2] if "bf16" in self.precisions]
             for python in self.torches:
                 for engine in ("eager", "jit", "compile"):
                     if engine == "compile" and (self.quick or python.versions["torch"].startswith("1.")):
@@ -149,7 +150,7 @@ class Bench:
                                                 *(["--bf16"] if precision == "bf16" else []),
                                                 *(["--channels-last"] if layout == "channels_last" else []),
                                                 precision=precision)
-                                   for precision in ("fp32", "bf16") for layout in ("NCHW", "channels_last")]
+                                   for precision in self.precisions for layout in ("NCHW", "channels_last")]
             model = self.file("onnx") if any("onnxruntime" in p.versions for p in self.pythons) else None
             contenders += [p.other("ONNX Runtime", "onnxruntime", "", "embed", "--file", model, *shape)
                            for p in self.pythons if model and "onnxruntime" in p.versions]
@@ -171,7 +172,7 @@ class Bench:
         contenders = [self.ours(a, "epoch", *shape, "--algorithm", a) for a in ("fast", "exact")]
         for python in self.torches:
             for workers in ("0", "1", "2") if "torchvision" in python.versions else ():
-                for precision in ("fp32", "bf16"):
+                for precision in self.precisions:
                     contenders.append(python.torch("%s %s workers" % (precision, workers), "epoch", "--path", "pil",
                                                    "--channels-last", "--workers", workers, *shape,
                                                    *(["--bf16"] if precision == "bf16" else []), precision=precision))

@@ -1,5 +1,6 @@
 /* Which method computes which convolution, unless a table of measured choices (conv_tuning.h) says otherwise. */
 #include "kernels/conv.h"
+#include "kernels/conv_gather.h"
 #include "kernels/polyphase.h"
 
 /* What Winograd's methods cost, as measured with AVX-512 (docs/performance.md, "Which algorithm"): by the smaller number of
@@ -9,12 +10,13 @@ static const struct {
     size_t channels;                 /* this many and more */
     double product[MIO__PASSES][2];  /* F(2x2), F(4x4) */
     double weight[3];                /* direct, F(2x2), F(4x4) */
+    double streamed;                 /* direct, where weights are asked for ahead: as measured with AVX2 */
 } costs[] = {
-    {16, {{1.60, 1.90}, {1.60, 1.90}, {1.55, 2.00}}, {3, 2, 2}},
-    {32, {{1.33, 1.55}, {1.33, 1.55}, {1.40, 1.60}}, {3, 2, 2}},
-    {64, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {3, 2, 2}},
-    {256, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {12, 12, 11}}, /* from here on weights come from memory */
-    {512, {{1.00, 1.05}, {1.00, 1.05}, {1.20, 1.20}}, {12, 8, 6.5}},
+    {16, {{1.60, 1.90}, {1.60, 1.90}, {1.55, 2.00}}, {3, 2, 2}, 3},
+    {32, {{1.33, 1.55}, {1.33, 1.55}, {1.40, 1.60}}, {3, 2, 2}, 3},
+    {64, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {3, 2, 2}, 3},
+    {256, {{1.15, 1.33}, {1.15, 1.33}, {1.30, 1.28}}, {12, 12, 11}, 5}, /* from here on weights come from memory */
+    {512, {{1.00, 1.05}, {1.00, 1.05}, {1.20, 1.20}}, {12, 8, 6.5}, 5},
 };
 
 int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method)
@@ -73,7 +75,9 @@ static double direct_cost(const mio__conv_geometry *geometry)
 {
     const size_t taps = axis_taps(geometry, geometry->input.height, geometry->output.height) *
                         axis_taps(geometry, geometry->input.width, geometry->output.width);
-    return (double)(taps * images_of(geometry)) + 9 * costs[row_of(geometry)].weight[0];
+    const size_t row = row_of(geometry);
+    return (double)(taps * images_of(geometry)) +
+           9 * (mio__gather_suits(geometry) && mio__gemm_streams() ? costs[row].streamed : costs[row].weight[0]);
 }
 
 /* Whether the algorithm by phases is the faster one at stride 2: where pixels have lanes enough for products of their own,
@@ -83,7 +87,7 @@ static int suits_phases(const mio__conv_geometry *geometry)
     const size_t tiles = ((geometry->output.height + 3) / 4) * ((geometry->output.width + 3) / 4);
     const size_t taps = axis_taps(geometry, geometry->input.height, geometry->output.height) *
                         axis_taps(geometry, geometry->input.width, geometry->output.width);
-    return geometry->images.lanes >= 16 && 81 * 1.25 * (double)tiles < (double)taps;
+    return geometry->images.lanes >= MIO__MANY_LANES && 81 * 1.25 * (double)tiles < (double)taps;
 }
 
 static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_pass pass)

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Columns of a GEMM; lanes from which on a pixel alone has enough of them. */
-enum { COLUMNS = 64, MANY_LANES = 16 };
+/* Columns of a GEMM. */
+enum { COLUMNS = 64 };
 
 /* ---- the copies: [input block][tap column][class][row][column], pixels of the output's grid. A copy's row r holds the
    input's row r - padding; rows are sorted into classes by r modulo the stride, so that the rows that a tap reads
@@ -44,7 +44,7 @@ static size_t smaller(size_t a, size_t b)
 int mio__gather_suits(const mio__conv_geometry *geometry)
 {
     const int plain = geometry->kernel == 1 && geometry->stride == 1 && !geometry->padding;
-    return geometry->images.lanes < MANY_LANES && !plain;
+    return geometry->images.lanes < MIO__MANY_LANES && !plain;
 }
 
 /* Columns of C in a group. */
@@ -58,7 +58,7 @@ static mio__gemm columns_gemm(const mio__conv_geometry *geometry, size_t columns
 {
     const size_t from = geometry->input.block, to = geometry->output.block;
     return geometry->images.precision == MIO__BF16 ? mio__gemm_make_bf16(to, columns, from, from, 0, 0, 1)
-                                                   : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+                                                   : mio__gemm_make_streamed(to, columns, from);
 }
 
 mio__gather mio__gather_make(const mio__conv_geometry *geometry)

@@ -5,8 +5,9 @@
 #include <libxsmm.h>
 #endif
 
-/* Columns and rows of C that plain C keeps in registers; pairs of blocks that one call of a JIT kernel takes. */
-enum { TILE_M = 8, TILE_N = 4, PAIRS = 256 };
+/* Columns and rows of C that plain C keeps in registers; pairs of blocks that one call of a JIT kernel takes; rows that
+   streamed_vector.h wants a multiple of. */
+enum { TILE_M = 8, TILE_N = 4, PAIRS = 256, STREAMED_ROWS = 16 };
 
 typedef void (*kernel)(void);
 
@@ -45,6 +46,20 @@ mio__gemm mio__gemm_make(size_t m, size_t n, size_t k, size_t lda, size_t ldb, s
     return gemm;
 }
 
+/* Measured with AVX2 alone (docs/performance.md, "With AVX2"): elsewhere libxsmm's kernels stay. */
+int mio__gemm_streams(void)
+{
+    return mio__target() == MIO__TARGET_AVX2;
+}
+
+mio__gemm mio__gemm_make_streamed(size_t m, size_t n, size_t k)
+{
+    mio__gemm gemm = mio__gemm_make(m, n, k, m, k, m, 0, 0, 0);
+    if (m % STREAMED_ROWS == 0 && mio__gemm_streams())
+        gemm.streamed = MIO__PICK(mio__streamed);
+    return gemm;
+}
+
 mio__gemm mio__gemm_make_bf16(size_t m, size_t n, size_t k, size_t ldb, int paired_b, int accumulate, int stored)
 {
     return (mio__gemm){.m = m,
@@ -71,6 +86,10 @@ static void run_jit(const mio__gemm *gemm, const float *const *a, const float *c
 void mio__gemm_run(const mio__gemm *gemm, const mio__real *const *a, const mio__real *const *b, mio__real *c,
                    size_t count)
 {
+    if (gemm->streamed) {
+        gemm->streamed->multiply(gemm->m, gemm->n, gemm->k, a, b, c, count);
+        return;
+    }
 #ifndef MIO_DOUBLE
     if (gemm->jit) {
         run_jit(gemm, a, b, c, count);

@@ -5,6 +5,7 @@
 
 #include "kernels/bf16_vector.h"
 #include "kernels/layout.h"
+#include "kernels/streamed_vector.h"
 
 #include <stddef.h>
 
@@ -19,6 +20,7 @@ typedef struct mio__gemm {
     int accumulate;            /* 0: C is written without being read */
     void (*jit)(void);         /* libxsmm's kernel, or NULL for plain C */
     void (*more)(void);        /* the same, accumulating: for the rest of a long list */
+    const mio__streamed_kernels *streamed; /* the kernels instead, for an A that comes from memory; or NULL */
     mio__precision precision;  /* of A and B */
     mio__bf16_product product; /* in bf16, instead of all the above but m, n and k */
 } mio__gemm;
@@ -27,6 +29,10 @@ typedef struct mio__gemm {
  */
 mio__gemm mio__gemm_make(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc, int transpose_a,
                          int transpose_b, int accumulate);
+/** The same, packed and not accumulating, for an A that comes from memory and is read once: weights, where columns are few.
+    It is asked for ahead where mio__gemm_streams() and m is a multiple of 16. */
+mio__gemm mio__gemm_make_streamed(size_t m, size_t n, size_t k);
+int mio__gemm_streams(void);
 /**
  * The same for bf16 A and B, A m x k in pairs [k / 2][m][2] (bf16_vector.h). paired_b: B lies likewise, [k / 2][n][2],
  * else k x n. stored: C is bf16, else mio__real.

@@ -37,6 +37,8 @@ typedef struct mio__images {
 /** Shape with its blocking: 4 or 8 channels in one block, else the largest of 64, 32, 16 that divides channels rounded up
     to 16. */
 mio__shape mio__shape_of(size_t channels, size_t height, size_t width);
+/** Lanes from which on one pixel alone has columns enough for a product; fewer: images are few, and weights come from memory. */
+enum { MIO__MANY_LANES = 16 };
 /** Layout of a batch: lanes 32 where that divides count, else 16, or the power of two that covers a smaller count. */
 mio__images mio__images_of(size_t views, size_t count);
 /** The same for a training pass in a precision: bf16 has 2 lanes at least, which products over images take in pairs. */

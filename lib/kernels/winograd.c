@@ -3,8 +3,8 @@
 #include "kernels/conv_direct.h"
 
 /* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache,
-   so that all workers share each point's; fewest items that keep workers busy. */
-enum { COLUMNS = 64, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8 };
+   so that all workers share each point's; fewest items that keep workers busy; fewest long ones for each worker. */
+enum { COLUMNS = 64, STREAMED_COLUMNS = 32, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8, LONG_ITEMS = 4 };
 /* Bytes of a cache line; elements of mio__real that keep the points of an array off each other's cache sets. */
 enum { LINE = 64, SKEW = 48 };
 
@@ -62,8 +62,10 @@ static size_t smaller(size_t a, size_t b)
 static mio__gemm block_gemm(const mio__winograd_pass *pass, size_t tiles)
 {
     const size_t from = pass->source.block, to = pass->target.block, columns = tiles * pass->tiling.lanes;
-    return pass->tiling.precision == MIO__BF16 ? mio__gemm_make_bf16(to, columns, from, from, 0, 0, 0)
-                                               : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+    if (pass->tiling.precision == MIO__BF16)
+        return mio__gemm_make_bf16(to, columns, from, from, 0, 0, 0);
+    return columns <= STREAMED_COLUMNS ? mio__gemm_make_streamed(to, columns, from)
+                                           : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
 }
 
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,
@@ -141,6 +143,7 @@ typedef struct run {
     void *target;
     int accumulate;
     size_t first, tiles; /* phased: the block at hand */
+    size_t span;         /* target blocks of an item of products */
 } run;
 
 /* Transforms one tile of a block of tiles, in one source block. */
@@ -242,16 +245,16 @@ static void input_item(void *argument, size_t item, size_t worker)
     transform_input(job, job->arrays, job->first + slot, slot, item / job->tiles);
 }
 
-/* Second phase: one point and one target block, all columns. */
+/* Second phase: one point and one target block, or all of them, all columns. */
 static void multiply_item(void *argument, size_t item, size_t worker)
 {
     const run *job = argument;
     const mio__winograd_pass *pass = job->pass;
-    const size_t block = item % pass->target.blocks;
-    mio__real *products = products_after(pass, job->arrays) + block * block_columns(pass) * pass->target.block;
-    for (size_t chunk = 0; chunk * pass->slots < job->tiles; chunk++)
-        multiply(job, job->arrays, products, item / pass->target.blocks, block, chunk,
-                 smaller(pass->slots, job->tiles - chunk * pass->slots), own_lists(job, worker));
+    const size_t columns = block_columns(pass) * pass->target.block, items = pass->target.blocks / job->span;
+    for (size_t block = item % items * job->span; block < (item % items + 1) * job->span; block++)
+        for (size_t chunk = 0; chunk * pass->slots < job->tiles; chunk++)
+            multiply(job, job->arrays, products_after(pass, job->arrays) + block * columns, item / items, block, chunk,
+                     smaller(pass->slots, job->tiles - chunk * pass->slots), own_lists(job, worker));
 }
 
 /* Third phase: one tile of one target block. */
@@ -283,10 +286,12 @@ void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass
         mio__parallel(context, workers, (tiles + pass->slots - 1) / pass->slots, private_item, &job);
         return;
     }
+    /* Weights that stream from memory are asked for ahead, best in long runs. */
+    job.span = pass->whole.streamed && pass->tiling.points >= LONG_ITEMS * workers ? pass->target.blocks : 1;
     for (; job.first < tiles; job.first += job.tiles) {
         job.tiles = smaller(pass->chunks * pass->slots, tiles - job.first);
         mio__parallel(context, workers, pass->source.blocks * job.tiles, input_item, &job);
-        mio__parallel(context, workers, pass->tiling.points * pass->target.blocks, multiply_item, &job);
+        mio__parallel(context, workers, pass->tiling.points * pass->target.blocks / job.span, multiply_item, &job);
         mio__parallel(context, workers, pass->target.blocks * job.tiles, output_item, &job);
     }
 }

@@ -93,6 +93,21 @@ START_TEST(shapes)
 }
 END_TEST
 
+/* The kernels that ask for A ahead, whether or not this CPU's products use them; case i: pairs less one. */
+START_TEST(streamed)
+{
+    static const size_t rows[] = {16, 32, 48, 64}, depths[] = {1, 16, 17, 64};
+    for (size_t i = 0; i < 16; i++)
+        for (size_t n = 1; n <= 65; n += n < 20 ? 1 : 15) {
+            mio__gemm gemm = mio__gemm_make_streamed(rows[i % 4], n, depths[i / 4]);
+            ck_assert(!mio__gemm_streams() == !gemm.streamed);
+            gemm.streamed = MIO__PICK(mio__streamed);
+            check_one(&gemm, (size_t)_i + 1);
+        }
+    ck_assert_ptr_null(mio__gemm_make_streamed(8, 16, 16).streamed);
+}
+END_TEST
+
 /* Lists longer than a generated kernel takes at once. */
 START_TEST(long_lists)
 {
@@ -110,6 +125,7 @@ int main(void)
     TCase *cases = tcase_create("gemm");
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, shapes, 0, 8);
+    tcase_add_loop_test(cases, streamed, 0, 3);
     tcase_add_loop_test(cases, long_lists, 0, 2);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);

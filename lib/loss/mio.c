@@ -41,19 +41,20 @@ static double l2_pull(const mio__pairs *pairs, const double *p)
     return -2 * p[L2] / (double)pairs->plan.dim / (double)pairs->plan.pairs;
 }
 
-/* Turns the positives' similarities into their derivatives, weight each and by_l2 beside, and returns the sum of
-   softplus(-s / tp). */
-static double judge_positives(mio__pairs *pairs, const double *p, double weight, double by_l2)
+/* What the work on one positive pair knows of all: its rate, its weight, and what the L2 term adds to its derivative. */
+typedef struct positives {
+    mio__pairs *pairs;
+    double rate, weight, by_l2;
+} positives;
+
+/* Turns a positive's similarity into its derivative, and returns softplus(-s / tp). */
+static double judge_positive(void *argument, size_t b)
 {
-    const double rate = mio__rate(p[POSITIVE]);
-    double sum = 0;
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        double *s = &pairs->similarity_of_pair[b];
-        const double x = -rate * *s;
-        sum += mio__softplus(x);
-        *s = -weight * rate * mio__sigmoid(x) + by_l2;
-    }
-    return sum;
+    const positives *all = argument;
+    double *s = &all->pairs->similarity_of_pair[b];
+    const double x = -all->rate * *s;
+    *s = -all->weight * all->rate * mio__sigmoid(x) + all->by_l2;
+    return mio__softplus(x);
 }
 
 /* Weights of a positive pair of images, and of an ordered negative pair of rows. */
@@ -74,7 +75,8 @@ static double compute_mio(mio__pairs *pairs, const double *p)
     const double rate = mio__rate(p[NEGATIVE]), positive_weight = positive_weight_of(pairs, p);
     const double negative_weight = negative_weight_of(pairs, p);
     const double square = mio__pairs_mean_square(pairs);
-    const double positive = judge_positives(pairs, p, positive_weight, l2_pull(pairs, p));
+    positives all = {pairs, mio__rate(p[POSITIVE]), positive_weight, l2_pull(pairs, p)};
+    const double positive = mio__pairs_sum(pairs, judge_positive, &all);
     const double negative = mio__pairs_softplus(pairs, rate);
     mio__pairs_finish(pairs, 2 * negative_weight * rate, pairs->similarity_of_pair);
     return positive_weight * positive + negative_weight * negative + p[L2] * square;

@@ -355,6 +355,28 @@ void mio__pairs_by_chunk(const mio__pairs *pairs, mio__work work, void *argument
     mio__parallel(pairs->context, pairs->plan.workers, chunk_count(pairs->plan.pairs), work, argument);
 }
 
+typedef struct visits {
+    mio__pairs *pairs;
+    mio__pair_visit visit;
+    void *argument;
+} visits;
+
+static void visit_chunk(void *argument, size_t chunk, size_t worker)
+{
+    const visits *work = argument;
+    double sum = 0;
+    (void)worker;
+    for (size_t b = chunk * CHUNK; b < chunk_end(work->pairs, chunk); b++)
+        sum += work->visit(work->argument, b);
+    work->pairs->chunk_sums[chunk * work->pairs->plan.width] = sum;
+}
+
+double mio__pairs_sum(mio__pairs *pairs, mio__pair_visit visit, void *argument)
+{
+    mio__pairs_by_chunk(pairs, visit_chunk, &(visits){pairs, visit, argument});
+    return mio__pairs_sum_of_chunks(pairs);
+}
+
 double mio__pairs_mean_square(const mio__pairs *pairs)
 {
     double sum = 0;

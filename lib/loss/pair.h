@@ -114,6 +114,10 @@ void mio__pairs_by_chunk(const mio__pairs *pairs, mio__work work, void *argument
 void mio__pairs_chunk(const mio__pairs *pairs, size_t chunk, size_t *start, size_t *end);
 /** The sum over chunks of chunk_sums[chunk x width], in order: where such work leaves its part of a value. */
 double mio__pairs_sum_of_chunks(const mio__pairs *pairs);
+/** What is done with pair b, many at once: it owns what belongs to the pair. Returns its part of a sum. */
+typedef double (*mio__pair_visit)(void *argument, size_t b);
+/** Visits all pairs; returns the sum of what they returned. */
+double mio__pairs_sum(mio__pairs *pairs, mio__pair_visit visit, void *argument);
 
 /**
  * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out (itself,

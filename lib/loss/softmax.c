@@ -24,6 +24,14 @@ static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, do
     pairs->weights[term][mio__pairs_slot(pairs, view, b)] = (mio__row_weight){factor, shift};
 }
 
+/* What the work on one pair of images knows of all. */
+typedef struct softmax {
+    mio__pairs *pairs;
+    const double *p;
+    double rate, share;            /* of a similarity; of a row in the mean */
+    double sharpness, positives;   /* dclw: of the positives' weights, and the logarithm of their sum */
+} softmax;
+
 /* The gradient pass, if it is wanted. The positives' derivatives stand in similarity_of_pair. */
 static void pull(mio__pairs *pairs, size_t terms, const double rates[])
 {
@@ -41,24 +49,30 @@ static const mio__parameter nt_xent_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
 };
 
+static double visit_nt_xent(void *argument, size_t b)
+{
+    const softmax *all = argument;
+    mio__pairs *pairs = all->pairs;
+    const double x = all->rate * pairs->similarity_of_pair[b];
+    double value = 0, pulled = 0;
+    for (size_t view = 0; view < 2; view++) {
+        const double gap = log_of_negatives(pairs, 0, all->rate, view, b) - x, soft = mio__softplus(gap);
+        value += soft;
+        pulled -= mio__sigmoid(gap);
+        set_weight(pairs, 0, view, b, all->share * all->rate, x + soft);
+    }
+    pairs->similarity_of_pair[b] = all->share * all->rate * pulled;
+    return all->share * value;
+}
+
 static double compute_nt_xent(mio__pairs *pairs, const double *p)
 {
-    const double rate = mio__rate(p[TEMPERATURE]), weight = 0.5 / (double)pairs->plan.pairs;
+    const double rate = mio__rate(p[TEMPERATURE]);
+    softmax all = {.pairs = pairs, .p = p, .rate = rate, .share = 0.5 / (double)pairs->plan.pairs};
     mio__pairs_log_sums(pairs, 0, rate);
-    double value = 0;
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        const double x = rate * pairs->similarity_of_pair[b];
-        double pulled = 0;
-        for (size_t view = 0; view < 2; view++) {
-            const double gap = log_of_negatives(pairs, 0, rate, view, b) - x;
-            value += mio__softplus(gap);
-            pulled -= mio__sigmoid(gap);
-            set_weight(pairs, 0, view, b, weight * rate, x + mio__softplus(gap));
-        }
-        pairs->similarity_of_pair[b] = weight * rate * pulled;
-    }
+    const double value = mio__pairs_sum(pairs, visit_nt_xent, &all);
     pull(pairs, 1, &rate);
-    return weight * value;
+    return value;
 }
 
 /* One term over all negatives: nt_xent's and dcl's. */
@@ -96,10 +110,12 @@ static const mio__parameter dcl_parameters[] = {
  */
 static double log_of_positives(const mio__pairs *pairs, double sharpness)
 {
-    double sum = -INFINITY;
+    double peak = -INFINITY, sum = 0;
     for (size_t b = 0; b < pairs->plan.pairs; b++)
-        sum = mio__log_add(sum, sharpness * pairs->similarity_of_pair[b]);
-    return sum;
+        peak = fmax(peak, pairs->similarity_of_pair[b]);
+    for (size_t b = 0; b < pairs->plan.pairs; b++)
+        sum += exp(sharpness * (pairs->similarity_of_pair[b] - peak));
+    return sharpness * peak + log(sum);
 }
 
 static double weight_of_positive(const mio__pairs *pairs, size_t b, double sharpness, double log_sum)
@@ -107,22 +123,29 @@ static double weight_of_positive(const mio__pairs *pairs, size_t b, double sharp
     return sharpness > 0 ? 2 - (double)pairs->plan.pairs * exp(sharpness * pairs->similarity_of_pair[b] - log_sum) : 1;
 }
 
+static double visit_decoupled(void *argument, size_t b)
+{
+    const softmax *all = argument;
+    mio__pairs *pairs = all->pairs;
+    const double w = weight_of_positive(pairs, b, all->sharpness, all->positives);
+    double value = -2 * w * all->rate * pairs->similarity_of_pair[b];
+    for (size_t view = 0; view < 2; view++) {
+        const double sum = log_of_negatives(pairs, 0, all->rate, view, b);
+        value += sum;
+        set_weight(pairs, 0, view, b, all->share * all->rate, sum);
+    }
+    pairs->similarity_of_pair[b] = -2 * all->share * w * all->rate;
+    return all->share * value;
+}
+
 static double decoupled(mio__pairs *pairs, const double *p, double sharpness)
 {
-    const size_t count = pairs->plan.pairs;
-    const double rate = mio__rate(p[TEMPERATURE]), share = 0.5 / (double)count;
-    const double positives = log_of_positives(pairs, sharpness);
-    double value = 0;
+    const double rate = mio__rate(p[TEMPERATURE]);
+    softmax all = {.pairs = pairs, .p = p, .rate = rate, .share = 0.5 / (double)pairs->plan.pairs};
+    all.sharpness = sharpness;
+    all.positives = sharpness > 0 ? log_of_positives(pairs, sharpness) : 0;
     mio__pairs_log_sums(pairs, 0, rate);
-    for (size_t b = 0; b < count; b++) {
-        const double s = pairs->similarity_of_pair[b], w = weight_of_positive(pairs, b, sharpness, positives);
-        for (size_t view = 0; view < 2; view++) {
-            const double sum = log_of_negatives(pairs, 0, rate, view, b);
-            value += share * (sum - w * rate * s);
-            set_weight(pairs, 0, view, b, share * rate, sum);
-        }
-        pairs->similarity_of_pair[b] = -2 * share * w * rate;
-    }
+    const double value = mio__pairs_sum(pairs, visit_decoupled, &all);
     pull(pairs, 1, &rate);
     return value;
 }
@@ -194,28 +217,35 @@ static double hcl_row(const double *p, double n, double x, double r, double *by_
     return log1p(q);
 }
 
+/* Exponents of the hard negatives' sum and of the plain one that they are set against; without beta the latter counts them. */
+static double visit_hcl(void *argument, size_t b)
+{
+    const softmax *all = argument;
+    const double *p = all->p, rates[2] = {(1 + p[SECOND]) * all->rate, p[SECOND] * all->rate};
+    mio__pairs *pairs = all->pairs;
+    const double n = 2 * (double)pairs->plan.pairs - 2, log_n = log(n), x = all->rate * pairs->similarity_of_pair[b];
+    double value = 0, pulled = 0;
+    for (size_t view = 0; view < 2; view++) {
+        const double hard = log_of_negatives(pairs, 0, rates[0], view, b);
+        const double plain = p[SECOND] > 0 ? log_of_negatives(pairs, 1, rates[1], view, b) : log_n;
+        double by_r, by_x;
+        value += hcl_row(p, n, x, log_n + hard - plain - x, &by_r, &by_x);
+        pulled += by_x - by_r;
+        set_weight(pairs, 0, view, b, all->share * by_r * rates[0], hard);
+        if (p[SECOND] > 0)
+            set_weight(pairs, 1, view, b, -all->share * by_r * rates[1], plain);
+    }
+    pairs->similarity_of_pair[b] = all->share * all->rate * pulled;
+    return all->share * value;
+}
+
 static double compute_hcl(mio__pairs *pairs, const double *p)
 {
-    const double share = 0.5 / (double)pairs->plan.pairs, n = 2 * (double)pairs->plan.pairs - 2;
     const double rate = mio__rate(p[TEMPERATURE]), rates[2] = {(1 + p[SECOND]) * rate, p[SECOND] * rate};
     const size_t terms = p[SECOND] > 0 ? 2 : 1;
+    softmax all = {.pairs = pairs, .p = p, .rate = rate, .share = 0.5 / (double)pairs->plan.pairs};
     mio__pairs_all_log_sums(pairs, terms, rates, NULL);
-    double value = 0;
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        const double x = rate * pairs->similarity_of_pair[b];
-        double pulled = 0;
-        for (size_t view = 0; view < 2; view++) {
-            const double hard = log_of_negatives(pairs, 0, rates[0], view, b);
-            const double plain = terms == 2 ? log_of_negatives(pairs, 1, rates[1], view, b) : log(n);
-            double by_r, by_x;
-            value += share * hcl_row(p, n, x, log(n) + hard - plain - x, &by_r, &by_x);
-            pulled += by_x - by_r;
-            set_weight(pairs, 0, view, b, share * by_r * rates[0], hard);
-            if (terms == 2)
-                set_weight(pairs, 1, view, b, -share * by_r * rates[1], plain);
-        }
-        pairs->similarity_of_pair[b] = share * rate * pulled;
-    }
+    const double value = mio__pairs_sum(pairs, visit_hcl, &all);
     pull(pairs, terms, rates);
     return value;
 }

@@ -59,6 +59,33 @@ static size_t largest_index(const mio_loss *loss)
     return index;
 }
 
+typedef struct averages {
+    mio_loss *loss;
+    double rate, share; /* share: of an image in the mean */
+} averages;
+
+/* The new average and the weights of an image's rows; its part of the value without the negatives'. */
+static double visit(void *argument, size_t b)
+{
+    const averages *all = argument;
+    mio_loss *loss = all->loss;
+    mio__pairs *pairs = &loss->pairs;
+    const double negatives = 2 * (double)pairs->plan.pairs - 2, gamma = loss->settings.values[GAMMA];
+    const double old = loss->log_moving[loss->indices[b]];
+    double both[2];
+    for (size_t view = 0; view < 2; view++) {
+        const size_t slot = mio__pairs_slot(pairs, view, b);
+        const double sum = mio__log_sum_value(&pairs->log_sums[0][slot], all->rate), g = sum - log(negatives);
+        both[view] = old == -INFINITY ? g : mio__log_add(old + log1p(-gamma), g + log(gamma));
+        const double factor = exp(fmin(sum - fmax(both[view], log(least)), largest));
+        pairs->weights[0][slot] = (mio__row_weight){all->share / negatives * factor, sum};
+    }
+    ((double *)loss->extra)[b] = mio__log_add(both[0], both[1]) - log(2);
+    const double similarity = pairs->similarity_of_pair[b];
+    pairs->similarity_of_pair[b] = -2 * all->share;
+    return -2 * all->share * similarity;
+}
+
 static mio_status run(mio_loss *loss, double *value)
 {
     const size_t index = largest_index(loss);
@@ -66,35 +93,20 @@ static mio_status run(mio_loss *loss, double *value)
     if (status)
         return status;
     mio__pairs *pairs = &loss->pairs;
-    const double *p = loss->settings.values, count = (double)pairs->plan.pairs, negatives = 2 * count - 2;
-    const double rate = mio__rate(p[TEMPERATURE]), share = 1 / count;
-    double *averages = loss->extra, sum = 0;
+    const double rate = mio__rate(loss->settings.values[TEMPERATURE]);
     mio__pairs_log_sums(pairs, 0, rate);
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        const double old = loss->log_moving[loss->indices[b]];
-        double both[2];
-        for (size_t view = 0; view < 2; view++) {
-            const size_t slot = mio__pairs_slot(pairs, view, b);
-            const double all = mio__log_sum_value(&pairs->log_sums[0][slot], rate), g = all - log(negatives);
-            both[view] = old == -INFINITY ? g : mio__log_add(old + log1p(-p[GAMMA]), g + log(p[GAMMA]));
-            const double factor = exp(fmin(all - fmax(both[view], log(least)), largest));
-            pairs->weights[0][slot] = (mio__row_weight){share / negatives * factor, all};
-        }
-        averages[b] = mio__log_add(both[0], both[1]) - log(2);
-        sum -= 2 * share * pairs->similarity_of_pair[b];
-        pairs->similarity_of_pair[b] = -2 * share;
-    }
+    const double positive = mio__pairs_sum(pairs, visit, &(averages){loss, rate, 1 / (double)pairs->plan.pairs});
     mio__pairs_pull(pairs, 1, &rate);
-    *value = sum + 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each weighted pair stands there twice, from either end */
+    *value = positive + 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each weighted pair stands there twice, from either end */
     mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     return MIO_OK;
 }
 
 static void advance(mio_loss *loss)
 {
-    const double *averages = loss->extra;
+    const double *made = loss->extra;
     for (size_t b = 0; b < loss->pairs.plan.pairs; b++)
-        loss->log_moving[loss->indices[b]] = averages[b];
+        loss->log_moving[loss->indices[b]] = made[b];
 }
 
 const mio__loss_kind mio__loss_sogclr = {"sogclr",

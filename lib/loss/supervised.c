@@ -120,29 +120,42 @@ static double attract_classes(mio_loss *loss, double factor)
     return mio__pairs_sum_of_chunks(&loss->pairs);
 }
 
+/* What the work on one pair of images knows of all. */
+typedef struct supervision {
+    mio_loss *loss;
+    const double *rates;
+    double share; /* of a row in the value */
+} supervision;
+
+static double visit_supcon(void *argument, size_t b)
+{
+    const supervision *all = argument;
+    mio__pairs *pairs = &all->loss->pairs;
+    const double rate = all->rates[0], factor = all->share * rate;
+    const double x = rate * pairs->similarity_of_pair[b], others = 1 - 1 / positives(all->loss, b);
+    double value = 2 * others * x, pulled = 2 * others;
+    for (size_t view = 0; view < 2; view++) {
+        const double gap = log_sum(pairs, 0, rate, view, b) - x, soft = mio__softplus(gap);
+        value += soft;
+        pulled -= mio__sigmoid(gap);
+        *weight(pairs, 0, view, b) = (mio__row_weight){factor, x + soft};
+    }
+    pairs->similarity_of_pair[b] = factor * pulled;
+    return all->share * value;
+}
+
 static mio_status run_supcon(mio_loss *loss, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     const double *p = loss->settings.values, rate = mio__rate(p[TEMPERATURE]);
     const double share = 0.5 * p[TEMPERATURE] / p[BASE] / (double)pairs->plan.pairs;
-    double sum = 0, among = pairs->class_of ? attract_classes(loss, share * rate) : 0;
+    const double among = pairs->class_of ? attract_classes(loss, share * rate) : 0;
     mio__pairs_log_sums(pairs, 0, rate);
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        const double x = rate * pairs->similarity_of_pair[b], others = 1 - 1 / positives(loss, b);
-        double pulled = 0;
-        for (size_t view = 0; view < 2; view++) {
-            const double gap = log_sum(pairs, 0, rate, view, b) - x;
-            sum += mio__softplus(gap) + others * x;
-            pulled += others - mio__sigmoid(gap);
-            *weight(pairs, 0, view, b) = (mio__row_weight){share * rate, x + mio__softplus(gap)};
-        }
-        pairs->similarity_of_pair[b] = share * rate * pulled;
-    }
+    *value = among + mio__pairs_sum(pairs, visit_supcon, &(supervision){loss, &rate, share});
     if (mio__pairs_wants_gradient(pairs)) {
         mio__pairs_pull(pairs, 1, &rate);
         mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     }
-    *value = share * sum + among;
     return MIO_OK;
 }
 
@@ -195,35 +208,38 @@ static double steepest_schane(const double *p)
 static const mio__pair_choice choices[] = {MIO__PAIR_OTHER_CLASS, MIO__PAIR_OTHER_CLASS, MIO__PAIR_SAME_CLASS};
 
 /* One row: its loss; its weights; the derivative by the similarity of its pair is returned. */
-static double schane_row(mio_loss *loss, const double rates[], double share, size_t view, size_t b, double *value)
+static double schane_row(const supervision *all, size_t view, size_t b, double *value)
 {
-    mio__pairs *pairs = &loss->pairs;
-    const double x = rates[1] * pairs->similarity_of_pair[b];
-    const double negatives = 2 * (double)(pairs->plan.pairs - loss->class_size[b]);
+    mio__pairs *pairs = &all->loss->pairs;
+    const double *rates = all->rates, x = rates[1] * pairs->similarity_of_pair[b];
+    const double negatives = 2 * (double)(pairs->plan.pairs - all->loss->class_size[b]);
     const double hard = log_sum(pairs, 0, rates[0], view, b), plain = log_sum(pairs, 1, rates[1], view, b);
     const double attract = mio__log_add(x, log_sum(pairs, 2, rates[1], view, b));
     const double gap = negatives > 0 ? log(negatives) + hard - plain - attract : -INFINITY;
-    const double pulled = negatives > 0 ? share * mio__sigmoid(gap) : 0;
-    *value += share * (log(positives(loss, b)) + (negatives > 0 ? mio__softplus(gap) : 0));
+    const double pulled = negatives > 0 ? all->share * mio__sigmoid(gap) : 0;
+    *value += all->share * (log(positives(all->loss, b)) + (negatives > 0 ? mio__softplus(gap) : 0));
     *weight(pairs, 0, view, b) = (mio__row_weight){pulled * rates[0], negatives > 0 ? hard : 0};
     *weight(pairs, 1, view, b) = (mio__row_weight){-pulled * rates[1], negatives > 0 ? plain : 0};
     *weight(pairs, 2, view, b) = (mio__row_weight){-pulled * rates[1], attract};
     return -pulled * rates[1] * exp(x - attract);
 }
 
+static double visit_schane(void *argument, size_t b)
+{
+    const supervision *all = argument;
+    double value = 0, pulled = 0;
+    for (size_t view = 0; view < 2; view++)
+        pulled += schane_row(all, view, b, &value);
+    all->loss->pairs.similarity_of_pair[b] = pulled;
+    return value;
+}
+
 static mio_status run_schane(mio_loss *loss, double *value)
 {
     mio__pairs *pairs = &loss->pairs;
     const double rate = mio__rate(loss->settings.values[TEMPERATURE]), rates[] = {2 * rate, rate, rate};
-    const double share = 0.5 / (double)pairs->plan.pairs;
     mio__pairs_all_log_sums(pairs, 3, rates, choices);
-    *value = 0;
-    for (size_t b = 0; b < pairs->plan.pairs; b++) {
-        double pulled = 0;
-        for (size_t view = 0; view < 2; view++)
-            pulled += schane_row(loss, rates, share, view, b, value);
-        pairs->similarity_of_pair[b] = pulled;
-    }
+    *value = mio__pairs_sum(pairs, visit_schane, &(supervision){loss, rates, 0.5 / (double)pairs->plan.pairs});
     if (!mio__pairs_wants_gradient(pairs))
         return MIO_OK;
     mio__pairs_pull_chosen(pairs, 3, rates, choices);

@@ -11,6 +11,12 @@
 
 enum { POINTS = 6, TAPS = 3, AHEAD = 64 };
 
+/* Registers of each pixel that one half of a transform takes before the other: a half has only one column or row of pixels in
+   hand then. All of a tile's are so many, powers of two apart, that they share a few sets of the nearest cache: it loses a
+   line before the next register of it is read. Registers as wide as a line have nothing to lose. */
+enum { RUN = MIO__VECTOR_BYTES == 64 ? 1 : 8 };
+typedef mio__vector halfway[POINTS][POINTS][RUN]; /* [row][column], the rows transformed */
+
 #ifdef MIO_BF16
 #define P ((mio__real)0.625)
 #define Q ((mio__real)1.5)
@@ -125,55 +131,73 @@ INLINE void weights_gradient_line(int m, const mio__vector *p, mio__vector *g)
     g[2] = P2 * FACTOR_P * (sum2 - sum) + p[5];
 }
 
-/* points = B' d B for one register of each pixel, row by row. The largest of them: the compiler would not unroll it
-   unasked. */
-INLINE void input_register(int m, const void *const *pixels, size_t at, mio__vector *points)
+INLINE void pixel_line(int m, int gradient, const mio__vector *d, mio__vector *t)
 {
-    const int n = m + 2;
-    mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-#pragma GCC unroll 6
-    for (int c = 0; c < n; c++) {
-#pragma GCC unroll 6
-        for (int r = 0; r < n; r++)
-            d[r] = load_ahead(pixels[r * n + c], at);
+    if (gradient)
+        gradient_line(m, d, t);
+    else
         input_line(m, d, t);
-#pragma GCC unroll 6
-        for (int r = 0; r < n; r++)
-            half[r][c] = t[r];
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < n; r++)
-        input_line(m, half[r], points + r * n);
 }
 
-INLINE void gradient_register(int m, const void *const *pixels, size_t at, mio__vector *points)
+/* B' d (gradient: A d) for `run` registers at `at` of the pixels of column c, `side` to a row. */
+INLINE void down_column(int m, int gradient, int side, const void *const *pixels, size_t at, size_t run, int c, halfway half)
 {
-    const int n = m + 2;
-    mio__vector half[POINTS][POINTS], d[POINTS], t[POINTS];
-    for (int c = 0; c < m; c++) {
-        for (int r = 0; r < m; r++)
-            d[r] = load_ahead(pixels[r * m + c], at);
-        gradient_line(m, d, t);
-        for (int r = 0; r < n; r++)
-            half[r][c] = t[r];
+    for (size_t k = 0; k < run; k++) {
+        mio__vector d[POINTS], t[POINTS];
+#pragma GCC unroll 6
+        for (int r = 0; r < side; r++)
+            d[r] = load_ahead(pixels[r * side + c], at + k * MIO__VECTOR_WIDTH);
+        pixel_line(m, gradient, d, t);
+#pragma GCC unroll 6
+        for (int r = 0; r < m + 2; r++)
+            half[r][c][k] = t[r];
     }
-    for (int r = 0; r < n; r++)
-        gradient_line(m, half[r], points + r * n);
+}
+
+/* All columns. */
+INLINE void down_pixels(int m, int gradient, const void *const *pixels, size_t at, size_t run, halfway half)
+{
+    const int side = gradient ? m : m + 2;
+#pragma GCC unroll 6
+    for (int c = 0; c < side; c++)
+        down_column(m, gradient, side, pixels, at, run, c, half);
+}
+
+/* Row r of (B' d) B or (A d) A', register k. */
+INLINE void across_row(int m, int gradient, halfway half, int r, size_t k, mio__vector *points)
+{
+    const int side = gradient ? m : m + 2;
+    mio__vector d[POINTS];
+#pragma GCC unroll 6
+    for (int c = 0; c < side; c++)
+        d[c] = half[r][c][k];
+    pixel_line(m, gradient, d, points);
+}
+
+/* Registers of a run from register i on. */
+INLINE size_t run_from(size_t i, size_t registers)
+{
+    return RUN == 1 || registers - i >= RUN ? RUN : registers - i;
 }
 
 /* Transformed tiles in order. */
 INLINE void plain_tile(int m, int gradient, const void *const *pixels, size_t count, mio__stored *to, size_t stride)
 {
-    const int points = (m + 2) * (m + 2);
-    for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
-        mio__vector t[POINTS * POINTS];
-        if (gradient)
-            gradient_register(m, pixels, i, t);
-        else
-            input_register(m, pixels, i, t);
-#pragma GCC unroll 36
-        for (int p = 0; p < points; p++)
-            mio__store_stored(to + (size_t)p * stride + i, t[p]);
+    const size_t registers = count / MIO__VECTOR_WIDTH;
+    const int n = m + 2;
+    for (size_t i = 0; i < registers; i += RUN) {
+        const size_t run = run_from(i, registers);
+        halfway half;
+        down_pixels(m, gradient, pixels, i * MIO__VECTOR_WIDTH, run, half);
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++)
+            for (size_t k = 0; k < run; k++) {
+                mio__vector t[POINTS];
+                across_row(m, gradient, half, r, k, t);
+#pragma GCC unroll 6
+                for (int c = 0; c < n; c++)
+                    mio__store_stored(to + (size_t)(r * n + c) * stride + (i + k) * MIO__VECTOR_WIDTH, t[c]);
+            }
     }
 }
 
@@ -182,20 +206,21 @@ INLINE void plain_tile(int m, int gradient, const void *const *pixels, size_t co
 INLINE void column_tile(int m, int gradient, const void *const *pixels, size_t block, size_t count, mio__stored *to,
                         size_t stride)
 {
-    const int points = (m + 2) * (m + 2);
+    const int n = m + 2;
     for (size_t lane = 0; lane < count; lane += 2 * block)
         for (size_t c = 0; c < block; c += MIO__VECTOR_WIDTH) {
-            mio__vector even[POINTS * POINTS], odd[POINTS * POINTS];
-            if (gradient) {
-                gradient_register(m, pixels, lane + c, even);
-                gradient_register(m, pixels, lane + block + c, odd);
-            } else {
-                input_register(m, pixels, lane + c, even);
-                input_register(m, pixels, lane + block + c, odd);
+            halfway even, odd;
+            down_pixels(m, gradient, pixels, lane + c, 1, even);
+            down_pixels(m, gradient, pixels, lane + block + c, 1, odd);
+#pragma GCC unroll 6
+            for (int r = 0; r < n; r++) {
+                mio__vector first[POINTS], second[POINTS];
+                across_row(m, gradient, even, r, 0, first);
+                across_row(m, gradient, odd, r, 0, second);
+#pragma GCC unroll 6
+                for (int p = 0; p < n; p++)
+                    mio__store_pairs(to + (size_t)(r * n + p) * stride + lane + 2 * c, first[p], second[p]);
             }
-#pragma GCC unroll 36
-            for (int p = 0; p < points; p++)
-                mio__store_pairs(to + (size_t)p * stride + lane + 2 * c, even[p], odd[p]);
         }
 }
 #else
@@ -207,26 +232,43 @@ INLINE void column_tile(int m, int gradient, const void *const *pixels, size_t b
 }
 #endif
 
+/* A' p for `run` registers of each point. */
+INLINE void down_points(int m, const mio__real *points, size_t stride, size_t run, halfway half)
+{
+    const int n = m + 2;
+#pragma GCC unroll 6
+    for (int c = 0; c < n; c++)
+        for (size_t k = 0; k < run; k++) {
+            mio__vector p[POINTS], y[POINTS];
+#pragma GCC unroll 6
+            for (int r = 0; r < n; r++)
+                p[r] = mio__load(points + (size_t)(r * n + c) * stride + k * MIO__VECTOR_WIDTH);
+            output_line(m, p, y);
+#pragma GCC unroll 6
+            for (int r = 0; r < m; r++)
+                half[r][c][k] = y[r];
+        }
+}
+
 INLINE void output_tile(int m, const mio__real *points, size_t stride, size_t count, void *const *pixels,
                         int accumulate)
 {
-    const int n = m + 2;
-    for (size_t i = 0; i < count; i += MIO__VECTOR_WIDTH) {
-        mio__vector half[POINTS][POINTS], p[POINTS], y[POINTS];
-        for (int c = 0; c < n; c++) {
-            for (int r = 0; r < n; r++)
-                p[r] = mio__load(points + (size_t)(r * n + c) * stride + i);
-            output_line(m, p, y);
-            for (int r = 0; r < m; r++)
-                half[r][c] = y[r];
-        }
-        for (int r = 0; r < m; r++) {
-            output_line(m, half[r], y);
-            for (int c = 0; c < m; c++) {
-                mio__stored *to = (mio__stored *)pixels[r * m + c] + i;
-                mio__store_stored(to, accumulate ? mio__load_stored(to) + y[c] : y[c]);
+    const size_t registers = count / MIO__VECTOR_WIDTH;
+    for (size_t i = 0; i < registers; i += RUN) {
+        const size_t run = run_from(i, registers);
+        halfway half;
+        down_points(m, points + i * MIO__VECTOR_WIDTH, stride, run, half);
+        for (int r = 0; r < m; r++)
+            for (size_t k = 0; k < run; k++) {
+                mio__vector p[POINTS], y[POINTS];
+                for (int c = 0; c < m + 2; c++)
+                    p[c] = half[r][c][k];
+                output_line(m, p, y);
+                for (int c = 0; c < m; c++) {
+                    mio__stored *to = (mio__stored *)pixels[r * m + c] + (i + k) * MIO__VECTOR_WIDTH;
+                    mio__store_stored(to, accumulate ? mio__load_stored(to) + y[c] : y[c]);
+                }
             }
-        }
     }
 }
 

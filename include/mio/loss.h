@@ -81,7 +81,7 @@ MIO_API mio_status mio_loss_set_batch(mio_loss *loss, size_t count, const int32_
  * moco: t2 holds the keys of z1's queries; t1 is not read.
  * nnclr: the projections whose nearest neighbours are looked up, of which t1 enters the queue; z are the predictions.
  * Where one is NULL, z of that view itself is taken; both NULL forgets the targets.
- * Errors: MIO_ERROR_ARGUMENT (a loss without targets; a non-finite value), MIO_ERROR_MEMORY.
+ * Errors: MIO_ERROR_ARGUMENT (a loss without targets; a non-finite value), MIO_ERROR_MEMORY (the targets are forgotten).
  */
 MIO_API mio_status mio_loss_set_targets(mio_loss *loss, size_t pairs, size_t dim, const float *t1, const float *t2);
 /** As mio_loss_set_targets, from double. */

@@ -161,26 +161,33 @@ size_t mio__unit_row(size_t dim, size_t element, const void *from, double *to)
     return dim;
 }
 
-static mio_status set_target(mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element, const void *rows)
+static double target_value(size_t element, const void *rows, size_t at)
 {
-    size_t bytes;
-    if (__builtin_mul_overflow(pairs, dim, &bytes) || __builtin_mul_overflow(bytes, sizeof(double), &bytes))
+    return element == sizeof(float) ? (double)((const float *)rows)[at] : ((const double *)rows)[at];
+}
+
+static mio_status check_target(const mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element, const void *rows)
+{
+    size_t count, bytes;
+    if (__builtin_mul_overflow(pairs, dim, &count) || __builtin_mul_overflow(count, sizeof(double), &bytes))
         return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': targets of %zu x %zu are beyond the address space",
                          mio_loss_name(loss), pairs, dim);
-    void *place = loss->targets[view];
-    const mio_status status = mio__reserve(loss->context, &place, &loss->target_room[view], bytes);
-    loss->targets[view] = place;
-    if (status)
-        return status;
-    for (size_t b = 0; b < pairs; b++) {
-        const size_t column =
-            mio__unit_row(dim, element, (const char *)rows + b * dim * element, loss->targets[view] + b * dim);
-        if (column < dim)
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(target_value(element, rows, i)))
             return mio__fail(MIO_ERROR_ARGUMENT, "t%zu[%zu][%zu] is not finite; every value of a target must be",
-                             view + 1, b, column);
-    }
-    loss->target_set[view] = 1;
+                             view + 1, i / dim, i % dim);
     return MIO_OK;
+}
+
+static mio_status take_target(mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element, const void *rows)
+{
+    void *place = loss->targets[view];
+    const mio_status status = mio__reserve(loss->context, &place, &loss->target_room[view], pairs * dim * sizeof(double));
+    loss->targets[view] = place;
+    for (size_t b = 0; !status && b < pairs; b++)
+        mio__unit_row(dim, element, (const char *)rows + b * dim * element, loss->targets[view] + b * dim);
+    loss->target_set[view] = !status;
+    return status;
 }
 
 static mio_status set_targets(mio_loss *loss, size_t pairs, size_t dim, size_t element, const void *t1, const void *t2)
@@ -194,13 +201,18 @@ static mio_status set_targets(mio_loss *loss, size_t pairs, size_t dim, size_t e
     if ((t1 || t2) && (!pairs || !dim))
         return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': targets of %zu x %zu are empty", mio_loss_name(loss), pairs,
                          dim);
-    loss->target_set[0] = loss->target_set[1] = 0;
-    loss->target_pairs = pairs;
-    loss->target_dim = dim;
     mio_status status = MIO_OK;
     for (size_t view = 0; !status && view < 2; view++)
         if (rows[view])
-            status = set_target(loss, view, pairs, dim, element, rows[view]);
+            status = check_target(loss, view, pairs, dim, element, rows[view]);
+    if (status)
+        return status;
+    loss->target_set[0] = loss->target_set[1] = 0;
+    loss->target_pairs = pairs;
+    loss->target_dim = dim;
+    for (size_t view = 0; !status && view < 2; view++)
+        if (rows[view])
+            status = take_target(loss, view, pairs, dim, element, rows[view]);
     if (status)
         loss->target_set[0] = loss->target_set[1] = 0;
     return status;

@@ -162,8 +162,15 @@ static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepe
         status = extra_bytes(loss, &plan, &bytes);
     if (!status && bytes)
         status = mio__reserve(loss->context, &loss->extra, &loss->extra_capacity, bytes);
+    return status ? status : mio__loss_check_given(loss, batch->pairs, batch->dim);
+}
+
+/* Takes the batch in. What depends on its width and stays is made last: a batch that is refused fixes none. */
+static mio_status begin(mio_loss *loss, const mio__batch *batch, double steepest)
+{
+    mio_status status = prepare(loss, batch, steepest);
     if (!status)
-        status = mio__loss_check_given(loss, batch->pairs, batch->dim);
+        status = mio__pairs_begin(&loss->pairs, batch, steepest);
     if (!status)
         status = mio__loss_make_tensors(loss, batch->dim);
     if (!status && loss->kind->flags & MIO__LOSS_QUEUE)
@@ -184,9 +191,7 @@ mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *va
     mio_status status = check_shape(loss, batch->pairs, batch->dim);
     const double steepest = loss->kind->steepest(p);
     if (!status)
-        status = prepare(loss, batch, steepest);
-    if (!status)
-        status = mio__pairs_begin(&loss->pairs, batch, steepest);
+        status = begin(loss, batch, steepest);
     if (!status && loss->kind->run)
         status = loss->kind->run(loss, &result);
     else if (!status)

@@ -128,7 +128,8 @@ static mio_status adopt(mio__pairs *pairs, const mio__pair_plan *plan)
     const mio_status status = mio__reserve(pairs->context, &pairs->work, &pairs->capacity, plan->size);
     if (status)
         return status;
-    const int same = pairs->plan.edge == plan->edge && pairs->plan.width == plan->width && pairs->similarity.m;
+    /* Of the kernels, not of the plan before: one in double makes none. */
+    const int same = pairs->similarity.m == plan->edge && pairs->similarity.k == plan->width;
     pairs->plan = *plan;
     pairs->kernels = MIO__PICK(mio__pair_loops);
     carve(pairs);

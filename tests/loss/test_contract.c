@@ -345,6 +345,83 @@ START_TEST(test_work_space)
 }
 END_TEST
 
+/* One loss through batches of many sizes and both types gives what a new one gives. sogclr's averages move on meanwhile. */
+START_TEST(test_shapes_in_turn)
+{
+    enum { MOST = 300, WIDTH = 128, SIZE = 2 * MOST * WIDTH };
+    static const size_t pairs[] = {16, 256, 256, 40, 40, 300, 16}, wide[] = {0, 1, 0, 1, 0, 0, 0};
+    static double values[SIZE], wide_grad[SIZE];
+    static float narrow[SIZE], grad_of[2][SIZE];
+    mio_context *context = support_context(2);
+    mio_loss *old = support_loss(context, names[_i], NULL);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const size_t half = pairs[i] * WIDTH;
+        support_views(pairs[i], WIDTH, values, values + half, (unsigned)i);
+        support_narrow(2 * half, values, narrow);
+        ASSERT_OK(support_give(old, pairs[i], WIDTH));
+        if (wide[i]) {
+            ASSERT_OK(mio_loss_compute_f64(old, pairs[i], WIDTH, values, values + half, NULL, wide_grad, wide_grad + half));
+            continue;
+        }
+        mio_loss *fresh = support_loss(context, names[_i], NULL), *losses[] = {old, fresh};
+        double found[2];
+        ASSERT_OK(support_give(fresh, pairs[i], WIDTH));
+        for (size_t l = 0; l < 2; l++)
+            ASSERT_OK(mio_loss_compute(losses[l], pairs[i], WIDTH, narrow, narrow + half, &found[l], grad_of[l],
+                                       grad_of[l] + half));
+        if (strcmp(names[_i], "sogclr")) {
+            ck_assert_msg(found[0] == found[1], "batch %zu: %.17g, not %.17g", i, found[0], found[1]);
+            ck_assert_mem_eq(grad_of[0], grad_of[1], 2 * half * sizeof *narrow);
+        }
+        mio_loss_release(fresh);
+    }
+    mio_loss_release(old);
+    mio_context_release(context);
+}
+END_TEST
+
+/* What is refused leaves nothing behind: neither a width nor the loss of earlier targets. */
+START_TEST(test_refused_batches)
+{
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, names[_i], NULL);
+    fill();
+    ASSERT_OK(support_give(loss, PAIRS, DIM - 1));
+    if (!strcmp(names[_i], "moco") || !strcmp(names[_i], "nnclr")) { /* a queue of the loss's own */
+        mio_loss_release(loss);
+        loss = support_loss(context, names[_i], NULL);
+    }
+    z[3] = NAN;
+    ck_assert_int_eq(mio_loss_compute(loss, PAIRS, DIM - 1, z, z + HALF, NULL, NULL, NULL), MIO_ERROR_ARGUMENT);
+    fill();
+    ASSERT_OK(support_give(loss, PAIRS, DIM));
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, grad, grad + HALF));
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+START_TEST(test_refused_targets)
+{
+    static float target[HALF], bad[HALF];
+    mio_context *context = support_context(1);
+    mio_loss *loss = support_loss(context, "byol", NULL);
+    double value, again;
+    fill();
+    for (size_t i = 0; i < HALF; i++)
+        target[i] = bad[i] = z[(i * 7 + 5) % COUNT];
+    bad[HALF - 1] = NAN;
+    ASSERT_OK(mio_loss_set_targets(loss, PAIRS, DIM, target, NULL));
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &value, NULL, NULL));
+    ASSERT_OK(mio_loss_set_targets(loss, PAIRS, DIM, target, NULL));
+    ck_assert_int_eq(mio_loss_set_targets(loss, PAIRS, DIM, target, bad), MIO_ERROR_ARGUMENT);
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &again, NULL, NULL));
+    ck_assert(value == again);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
 /* 4096 pairs: memory stays O(pairs x dim), and the float path still follows the double one. */
 START_TEST(test_large_batch)
 {
@@ -383,6 +460,9 @@ int main(void)
     tcase_add_loop_test(tests, test_threads, 0, NAMES);
     tcase_add_loop_test(tests, test_out_of_memory, 0, NAMES);
     tcase_add_loop_test(tests, test_work_space, 0, NAMES);
+    tcase_add_loop_test(tests, test_shapes_in_turn, 0, NAMES);
+    tcase_add_loop_test(tests, test_refused_batches, 0, NAMES);
+    tcase_add_test(tests, test_refused_targets);
     tcase_add_test(tests, test_large_batch);
     return support_run("loss/contract", tests);
 }

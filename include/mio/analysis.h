@@ -87,7 +87,7 @@ MIO_API mio_status mio_analysis_hessian_product(mio_loss *loss, size_t pairs, si
  * quadrature; mean over several probes). Both hold `steps` values, of which *count are written: fewer where the Hessian has
  * fewer (as many as rows x dim; a matrix of low rank). probe: the start vector, random normal numbers drawn from the
  * context's seed and this number, below 2^32. Same bits for any number of threads.
- * Errors: mio_analysis_hessian_product's; MIO_ERROR_ARGUMENT (steps 0, a NULL place).
+ * Errors: mio_analysis_hessian_product's; MIO_ERROR_ARGUMENT (steps 0, a probe of 2^32 or more, a NULL place).
  * Memory on top: (steps + 1) x 2 x pairs x dim doubles.
  */
 MIO_API mio_status mio_analysis_hessian_spectrum(mio_loss *loss, size_t pairs, size_t dim, const double *z1,

@@ -139,7 +139,7 @@ mio_status mio__conv_create_as(mio_context *context, const mio__conv_geometry *g
 mio_status mio__conv_create(mio_context *context, const mio__conv_geometry *geometry, mio__conv_algorithm algorithm,
                             int training, mio__conv **conv)
 {
-    const mio__conv_choice choice = mio__conv_choose(geometry, algorithm);
+    const mio__conv_choice choice = mio__conv_choose(geometry, algorithm, training);
     return mio__conv_create_as(context, geometry, &choice, training, conv);
 }
 

@@ -71,13 +71,13 @@ static double winograd_cost(const mio__conv_geometry *geometry, mio__conv_pass p
            (costs[row].product[pass][m / 4] * (double)(tiles * images_of(geometry)) + costs[row].weight[1 + m / 4]);
 }
 
-static double direct_cost(const mio__conv_geometry *geometry)
+static double direct_cost(const mio__conv_geometry *geometry, int training)
 {
     const size_t taps = axis_taps(geometry, geometry->input.height, geometry->output.height) *
                         axis_taps(geometry, geometry->input.width, geometry->output.width);
     const size_t row = row_of(geometry);
-    return (double)(taps * images_of(geometry)) +
-           9 * (mio__gather_suits(geometry) && mio__gemm_streams() ? costs[row].streamed : costs[row].weight[0]);
+    const int streamed = !training && mio__gather_suits(geometry) && mio__gemm_streams();
+    return (double)(taps * images_of(geometry)) + 9 * (streamed ? costs[row].streamed : costs[row].weight[0]);
 }
 
 /* Whether the algorithm by phases is the faster one at stride 2: where pixels have lanes enough for products of their own,
@@ -90,12 +90,13 @@ static int suits_phases(const mio__conv_geometry *geometry)
     return geometry->images.lanes >= MIO__MANY_LANES && 81 * 1.25 * (double)tiles < (double)taps;
 }
 
-static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_pass pass)
+static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, int training,
+                               mio__conv_pass pass)
 {
     if (mio__conv_permits(geometry, algorithm, MIO__POLYPHASE) && suits_phases(geometry))
         return MIO__POLYPHASE;
     mio__conv_method best = MIO__DIRECT;
-    double least = direct_cost(geometry);
+    double least = direct_cost(geometry, training);
     for (int method = MIO__WINOGRAD2; method <= MIO__WINOGRAD4; method++) {
         if (!mio__conv_permits(geometry, algorithm, (mio__conv_method)method))
             continue;
@@ -108,10 +109,10 @@ static mio__conv_method choose(const mio__conv_geometry *geometry, mio__conv_alg
     return best;
 }
 
-mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm)
+mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, int training)
 {
     mio__conv_choice choice;
     for (int pass = 0; pass < MIO__PASSES; pass++)
-        choice.of[pass] = choose(geometry, algorithm, (mio__conv_pass)pass);
+        choice.of[pass] = choose(geometry, algorithm, training, (mio__conv_pass)pass);
     return choice;
 }

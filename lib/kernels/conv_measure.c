@@ -153,8 +153,9 @@ static void take_turns(trial *t, double seconds)
 
 static mio__tuning_row row_of(const trial *t, mio__conv_algorithm algorithm)
 {
-    const mio__conv_choice built_in = mio__conv_choose(&t->task->geometry, algorithm);
-    const mio__conv_method usual = built_in.of[t->task->pass == MIO__INFERENCE ? MIO__FORWARD : t->task->pass];
+    const int training = t->task->pass != MIO__INFERENCE;
+    const mio__conv_choice built_in = mio__conv_choose(&t->task->geometry, algorithm, training);
+    const mio__conv_method usual = built_in.of[training ? t->task->pass : MIO__FORWARD];
     mio__tuning_row row = {.key = mio__tuning_key_of(&t->task->geometry, t->task->pass), .method = usual};
     snprintf(row.target, sizeof row.target, "%s", mio__target_name());
     double least = worth * t->seconds[usual];

@@ -94,7 +94,7 @@ const mio__tuning_row *mio__tuning_find(const mio__tuning *tuning, const mio__tu
 mio__conv_choice mio__tuning_choose(const mio__tuning *tuning, const mio__conv_geometry *geometry,
                                     mio__conv_algorithm algorithm, int training, int *tuned)
 {
-    mio__conv_choice choice = mio__conv_choose(geometry, algorithm);
+    mio__conv_choice choice = mio__conv_choose(geometry, algorithm, training);
     int followed = 0;
     for (int pass = MIO__FORWARD; pass < (training ? MIO__PASSES : MIO__BACKWARD_DATA); pass++) {
         const mio__tuning_key key = mio__tuning_key_of(geometry, training ? pass : MIO__INFERENCE);

@@ -2,7 +2,7 @@
 
 #include "kernels/conv_direct.h"
 
-/* Columns of one GEMM, and of a shared block; transformed weights beyond this many elements stream through the cache,
+/* Columns of one GEMM, of one whose weights are asked for ahead at most, and of a shared block; transformed weights beyond this many elements stream through the cache,
    so that all workers share each point's; fewest items that keep workers busy; fewest long ones for each worker. */
 enum { COLUMNS = 64, STREAMED_COLUMNS = 32, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8, LONG_ITEMS = 4 };
 /* Bytes of a cache line; elements of mio__real that keep the points of an array off each other's cache sets. */
@@ -64,8 +64,8 @@ static mio__gemm block_gemm(const mio__winograd_pass *pass, size_t tiles)
     const size_t from = pass->source.block, to = pass->target.block, columns = tiles * pass->tiling.lanes;
     if (pass->tiling.precision == MIO__BF16)
         return mio__gemm_make_bf16(to, columns, from, from, 0, 0, 0);
-    return columns <= STREAMED_COLUMNS ? mio__gemm_make_streamed(to, columns, from)
-                                           : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+    const int streamed = pass->tiling.lanes < MIO__MANY_LANES && columns <= STREAMED_COLUMNS;
+    return streamed ? mio__gemm_make_streamed(to, columns, from) : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
 }
 
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,

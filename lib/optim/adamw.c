@@ -2,6 +2,7 @@
    with bias correction, epsilon added after the root. */
 #include "optim/kinds.h"
 
+#include <float.h>
 #include <math.h>
 
 enum { BETA1 = MIO__OPTIM_OWN, BETA2, EPSILON, COUNT };
@@ -12,7 +13,7 @@ static const mio__parameter parameters[COUNT] = {
                ""},
     [BETA2] = {"beta2", MIO_PARAMETER_REAL, 0.999, 0, 1, 0, 1, NULL,
                "what stays of the squared gradient's mean at each step", ""},
-    [EPSILON] = {"epsilon", MIO_PARAMETER_REAL, 1e-8, 0, INFINITY, 1, 1, NULL,
+    [EPSILON] = {"epsilon", MIO_PARAMETER_REAL, 1e-8, FLT_MIN, INFINITY, 0, 1, NULL,
                  "added to the root of the squared gradient's mean", ""},
 };
 

@@ -46,12 +46,16 @@ static void momentum(size_t count, const mio__momentum_step *step, const float *
     }
 }
 
+/* Of a gradient in Adam's moments: its square is finite. */
+#define LARGEST 0x1p63f
+
 static void adam(size_t count, const mio__adam_step *step, const float *restrict gradients, float *restrict mean,
                  float *restrict square, float *restrict values)
 {
     const mio__adam_step s = *step;
     for (size_t i = 0; i < count; i++) {
-        const float g = gradients[i], m = s.beta1 * mean[i] + s.new1 * g, q = s.beta2 * square[i] + s.new2 * g * g;
+        const float given = gradients[i], below = given < LARGEST ? given : LARGEST, g = below > -LARGEST ? below : -LARGEST;
+        const float m = s.beta1 * mean[i] + s.new1 * g, q = s.beta2 * square[i] + s.new2 * g * g;
         mean[i] = m;
         square[i] = q;
         values[i] = s.decay * values[i] - s.rate * m / (sqrtf(q) * s.root + s.epsilon);

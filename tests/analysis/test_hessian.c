@@ -403,6 +403,8 @@ START_TEST(test_refusals)
                      MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_analysis_hessian_spectrum(loss, PAIRS, DIM, z, z, 1, 0, &value, NULL, &count),
                      MIO_ERROR_ARGUMENT);
+    ck_assert_int_eq(mio_analysis_hessian_spectrum(loss, PAIRS, DIM, z, z, 1, 1ULL << 32, &value, &weight, &count),
+                     MIO_ERROR_ARGUMENT);
     direction[9] = NAN;
     ck_assert_int_eq(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z, direction, product), MIO_ERROR_ARGUMENT);
     z[0] = INFINITY;

@@ -163,8 +163,8 @@ START_TEST(evaluation_ignores_lanes)
             for (int algorithm = 0; algorithm < 3; algorithm++) {
                 const mio__conv_geometry a = geometry_of(channels, channels, extent, extent, 1, 16),
                                          b = geometry_of(channels, channels, extent, extent, 1, 32);
-                const mio__conv_choice few = mio__conv_choose(&a, (mio__conv_algorithm)algorithm),
-                                       many = mio__conv_choose(&b, (mio__conv_algorithm)algorithm);
+                const mio__conv_choice few = mio__conv_choose(&a, (mio__conv_algorithm)algorithm, 1),
+                                       many = mio__conv_choose(&b, (mio__conv_algorithm)algorithm, 1);
                 ck_assert_int_eq(few.of[MIO__FORWARD], many.of[MIO__FORWARD]);
             }
 }
@@ -188,7 +188,7 @@ START_TEST(rows_are_followed)
     ck_assert_int_eq(mio__tuning_put(&tuning, &row), MIO_OK);
     row = row_for(&g, MIO__BACKWARD_WEIGHTS, MIO__DIRECT);
     ck_assert_int_eq(mio__tuning_put(&tuning, &row), MIO_OK);
-    const mio__conv_choice built_in = mio__conv_choose(&g, MIO__CONV_FAST);
+    const mio__conv_choice built_in = mio__conv_choose(&g, MIO__CONV_FAST, 1);
     mio__conv_choice choice = mio__tuning_choose(&tuning, &g, MIO__CONV_FAST, 1, &tuned);
     ck_assert_int_eq(choice.of[MIO__FORWARD], built_in.of[MIO__FORWARD]);
     ck_assert_int_eq(choice.of[MIO__BACKWARD_DATA], MIO__WINOGRAD2);

@@ -119,6 +119,29 @@ START_TEST(test_refusals)
 }
 END_TEST
 
+/* The largest gradients that are finite leave a state that is, and can be restored. */
+START_TEST(test_largest_gradient)
+{
+    static const float largest[2] = {3e38f, -1e21f}, none[2] = {0, 0};
+    mio_context *context = support_context(1);
+    mio_optimizer *optimizer = create(context, "adamw");
+    float two[2] = {1, 1};
+    static float given[2];
+    memcpy(given, largest, sizeof given);
+    ASSERT_OK(mio_optimizer_add_array(optimizer, "w", 1, 2, two, given));
+    ASSERT_OK(mio_optimizer_step(optimizer));
+    memcpy(given, none, sizeof given);
+    ASSERT_OK(mio_optimizer_step(optimizer));
+    const float resting[2] = {two[0], two[1]};
+    ck_assert(fabsf(two[0] - 1) < 0.01f && fabsf(two[1] - 1) < 0.01f && two[0] < 1 && two[1] > 1);
+    ASSERT_OK(mio_optimizer_step(optimizer)); /* an infinite second moment would leave the mean no way */
+    ck_assert(two[0] < resting[0] && two[1] > resting[1]);
+    ck_assert_int_eq(mio_optimizer_set(optimizer, "epsilon", 1e-46), MIO_ERROR_ARGUMENT);
+    mio_optimizer_release(optimizer);
+    mio_context_release(context);
+}
+END_TEST
+
 /* A non-finite gradient anywhere: the array is named, nothing moves, and the next good step is as if it had not been.
  */
 START_TEST(test_bad_gradient)
@@ -339,6 +362,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_parameters);
     tcase_add_test(tests, test_refusals);
+    tcase_add_test(tests, test_largest_gradient);
     tcase_add_loop_test(tests, test_bad_gradient, 0, 3);
     tcase_add_loop_test(tests, test_threads, 0, 3);
     tcase_add_loop_test(tests, test_out_of_memory, 0, 3);

@@ -2,9 +2,17 @@
 
 #include "kernels/conv_direct.h"
 
-/* Columns of one GEMM, of one whose weights are asked for ahead at most, and of a shared block; transformed weights beyond this many elements stream through the cache,
-   so that all workers share each point's; fewest items that keep workers busy; fewest long ones for each worker. */
-enum { COLUMNS = 64, STREAMED_COLUMNS = 32, SHARED_COLUMNS = 256, SHARED_WEIGHTS = 36 * 300 * 300, ITEMS = 8, LONG_ITEMS = 4 };
+/* Columns of one GEMM, of one whose weights are asked for ahead at most, and of a shared block; transformed weights beyond
+   this many elements stream through the cache, so that all workers share each point's; fewest items that keep workers busy;
+   fewest long ones for each worker. */
+enum {
+    COLUMNS = 64,
+    STREAMED_COLUMNS = 32,
+    SHARED_COLUMNS = 256,
+    SHARED_WEIGHTS = 36 * 300 * 300,
+    ITEMS = 8,
+    LONG_ITEMS = 4
+};
 /* Bytes of a cache line; elements of mio__real that keep the points of an array off each other's cache sets. */
 enum { LINE = 64, SKEW = 48 };
 

@@ -12,6 +12,7 @@ extern "C" {
  * A pipeline of random operations from a byte image to a normalised float view, in this order: horizontal flip, random
  * resized crop, colour jitter, grey, Gaussian blur, solarise, normalisation. The semantics are torchvision 0.14's on
  * float tensors. Which random numbers a view gets depends only on (seed, epoch, image, view, operation).
+ * Thread-safety: it may be applied from any threads at once, and set only while no call uses it.
  */
 typedef struct mio_augment mio_augment;
 
@@ -43,7 +44,9 @@ MIO_API mio_status mio_augment_set_normalization(mio_augment *augment, size_t ch
 /**
  * One view of one image.
  * pixels: height x width x channels bytes, row_stride bytes between rows (0: packed); view: the pipeline's height x
- * width x channels floats, written. seed, epoch, image and view_index name the random stream.
+ * width x channels floats, written. seed, epoch, image and view_index name the random stream; epoch and image are below
+ * 2^32, view_index below 2^16.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, an extent of 0, a stride shorter than a row, a number beyond those), MIO_ERROR_MEMORY.
  * Thread-safety: may run concurrently with itself. Memory: from the context, freed before it returns.
  */
 MIO_API mio_status mio_augment_apply(const mio_augment *augment, uint64_t seed, uint64_t epoch, uint64_t image,

@@ -51,6 +51,7 @@ MIO_API mio_status mio_dataset_open_with(mio_context *context, const char *forma
 /**
  * A dataset over the caller's own pixels, not copied: they must outlive the dataset. images: count x height rows of
  * width x channels bytes, row_stride bytes apart (0: width x channels). labels: count values >= 0, or NULL; copied.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, an extent of 0, a stride shorter than a row, a negative label), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_dataset_from_memory(mio_context *context, size_t count, size_t height, size_t width,
                                            size_t channels, size_t row_stride, const uint8_t *images,
@@ -65,7 +66,11 @@ typedef struct mio_image_source {
     void *user;         /**< handed to read */
     int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label); /**< 0 on success */
 } mio_image_source;
-/** A dataset whose images come from a callback: each is read once, now, into the compact cache. */
+/**
+ * A dataset whose images come from a callback: each is read once, now, into the compact cache.
+ * Errors: MIO_ERROR_IO (the callback failed; the message names the image), MIO_ERROR_ARGUMENT (a NULL, an extent of 0),
+ * MIO_ERROR_MEMORY.
+ */
 MIO_API mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t height, size_t width,
                                              size_t channels, const mio_image_source *source, mio_dataset **dataset);
 

@@ -8,7 +8,8 @@
 extern "C" {
 #endif
 
-/** Collects the layers of an encoder. Errors stick: every later call returns -1, mio_builder_finish reports the first. */
+/** Collects the layers of an encoder. Errors stick: every later call returns -1, mio_builder_finish reports the first. One call at
+    a time. */
 typedef struct mio_builder mio_builder;
 /** A tensor in the graph under construction; negative after an error. */
 typedef int32_t mio_node;
@@ -252,7 +253,8 @@ MIO_API mio_status mio_encoder_backward_predictions(mio_encoder *encoder, const 
                                                     const float *grad_projections, const float *grad_features);
 /**
  * Evaluation pass on normalised floats: running statistics, nothing kept or changed. Shapes as mio_encoder_forward.
- * May run concurrently with itself and with mio_encoder_embed.
+ * Errors: MIO_ERROR_ARGUMENT (images NULL; projections of an encoder without a projector), MIO_ERROR_MEMORY.
+ * Thread-safety: may run concurrently with itself and with mio_encoder_embed, not with a call that changes the encoder.
  */
 MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *images, float *features,
                                      float *projections);

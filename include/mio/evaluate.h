@@ -9,13 +9,17 @@
 extern "C" {
 #endif
 
-/** Features of every image of a dataset: count x feature_dim, in order. Images of other sizes are resized. */
+/**
+ * Features of every image of a dataset: count x feature_dim, in order. Images of other sizes are resized.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL; another channel count than the encoder's), MIO_ERROR_MEMORY.
+ * Thread-safety: as mio_encoder_embed.
+ */
 MIO_API mio_status mio_evaluate_embed(mio_encoder *encoder, const mio_dataset *dataset, float *features);
 /** Fraction of equal entries. Errors: MIO_ERROR_ARGUMENT (count 0). */
 MIO_API mio_status mio_evaluate_accuracy(size_t count, const int32_t *labels, const int32_t *predictions,
                                          double *accuracy);
 
-/** Nearest-neighbour search and classification by cosine similarity. */
+/** Nearest-neighbour search and classification by cosine similarity. One call at a time. */
 typedef struct mio_knn mio_knn;
 
 /**
@@ -39,19 +43,25 @@ MIO_API mio_status mio_knn_get(const mio_knn *knn, const char *parameter, double
 MIO_API size_t mio_knn_parameter_count(const mio_knn *knn);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_knn_parameter(const mio_knn *knn, size_t index, mio_parameter_info *info);
-/** Stores the bank: count x dim features (normalised copies are kept) and labels >= 0, or NULL to search only. */
+/**
+ * Stores the bank: count x dim features (normalised copies are kept) and labels >= 0, or NULL to search only.
+ * Errors: MIO_ERROR_ARGUMENT (0 rows or columns, more than 2^32 - 1 rows, a value that is not finite, a negative label),
+ * MIO_ERROR_MEMORY. After an error the bank is as before.
+ */
 MIO_API mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *features, const int32_t *labels);
-/** Class of each of count queries (count x dim). Errors: MIO_ERROR_STATE before fit or without labels. */
+/** Class of each of count queries (count x dim). Errors: MIO_ERROR_STATE before fit or without labels; mio_knn_search's. */
 MIO_API mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *queries,
                                    int32_t *predictions);
 /**
  * The `neighbours` most similar bank rows of each query, best first: indices and cosines, both count x neighbours; either
  * may be NULL. Memory: tiled, O(count x neighbours), never count x bank.
+ * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (neighbours 0 or more than the bank has, another dim than the
+ * bank's, a value that is not finite), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_knn_search(mio_knn *knn, size_t count, size_t dim, const float *queries, size_t neighbours,
                                   size_t *indices, float *similarities);
 
-/** A linear classifier on frozen features. */
+/** A linear classifier on frozen features. One call at a time. */
 typedef struct mio_probe mio_probe;
 
 /**
@@ -88,11 +98,14 @@ MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, con
 MIO_API mio_status mio_probe_fit_validated(mio_probe *probe, size_t count, size_t dim, const float *features,
                                            const int32_t *labels, size_t classes, size_t validation_count,
                                            const float *validation_features, const int32_t *validation_labels);
-/** Class of each of count x dim feature rows; logits (count x classes) may be NULL. */
+/**
+ * Class of each of count x dim feature rows; logits (count x classes) may be NULL.
+ * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (another dim than fitted, a value that is not finite), MIO_ERROR_MEMORY.
+ */
 MIO_API mio_status mio_probe_predict(mio_probe *probe, size_t count, size_t dim, const float *features,
                                      int32_t *predictions, float *logits);
 
-/** Trains encoder and a linear classifier together on few labels. */
+/** Trains encoder and a linear classifier together on few labels. One call at a time on it and its encoder. */
 typedef struct mio_finetune mio_finetune;
 
 /**

@@ -54,7 +54,7 @@ MIO_API mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char 
  */
 MIO_API mio_status mio_optimizer_step(mio_optimizer *optimizer);
 
-/** A learning rate as a function of the step. */
+/** A learning rate as a function of the step. One call at a time. */
 typedef struct mio_schedule mio_schedule;
 
 /** Name of the schedule at index ("constant", "cosine", "step"); NULL past the last one. */

@@ -16,6 +16,7 @@ typedef struct mio_trainer mio_trainer;
 /**
  * Joins the parts of a training run, all kept alive: the optimizer gets the encoder's tensors (unless it has them), the
  * encoder needs a projector (and if it makes predictions, of the projections' width), the loader must give 2 views.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, or parts that do not fit so), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer,
                                       mio_schedule *schedule, mio_loader *loader, mio_trainer **trainer);
@@ -130,7 +131,7 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
  * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
  * "loader.batch_size", "encoder.depth", "encoder.precision", "projector.hidden", "predictor.layers", "trainer.epochs". A
  * "schedule.total" that neither the recipe nor the caller set becomes the length of the run. Names that mio_recipe_parameter
- * gives live as long as the recipe.
+ * gives live as long as the recipe. One call at a time.
  */
 typedef struct mio_recipe mio_recipe;
 

@@ -32,7 +32,7 @@ MIO_API void mio_trainer_release(mio_trainer *trainer);
  * "predictor" (default 1): byol, simsiam and nnclr get the encoder's predictions, and the projections as their targets; 0:
  * the projections stand for both. A step fails with MIO_ERROR_STATE where the encoder has no predictor.
  * "momentum_encoder" (0): targets (byol, simsiam, nnclr) or keys (moco, whose view 2 then goes through it alone) come from a
- * copy of the encoder made before the first step. After each step its weights keep the share "momentum" (0.996) of
+ * copy of the encoder made before the first step with it. After each step its weights keep the share "momentum" (0.996) of
  * themselves and take the rest from the encoder; "momentum_schedule" leaves that share constant or lets it rise along half
  * a cosine to 1 at the end of the run, whose length thus counts. Its batch norms take the statistics of its own batches and
  * have running statistics of their own, which are not averaged. It is part of checkpoints.

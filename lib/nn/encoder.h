@@ -40,6 +40,8 @@ void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
 mio_status mio__encoder_forward_as(mio_encoder *encoder, mio_encoder *other, size_t views, size_t count,
                                    const float *images, float *projections);
 
+/** Whether the encoder can train on such a batch: a batch norm over one value has no variance; PyTorch refuses it too. */
+mio_status mio__encoder_check_batch(const mio_encoder *encoder, size_t views, size_t count);
 /** Exchanges the encoder's table of choices for another of its context. Cannot fail. */
 void mio__encoder_swap_tuning(mio_encoder *encoder, mio__tuning *tuning);
 /** Reads the table that an archive holds; an empty one where it holds none. */

@@ -15,9 +15,9 @@ void mio__training_free(mio_encoder *encoder)
     *training = (mio__training){0};
 }
 
-/* A batch norm over one value has no variance: torch refuses it too. */
-static mio_status check_batch(const mio__graph *graph, size_t views, size_t count)
+mio_status mio__encoder_check_batch(const mio_encoder *encoder, size_t views, size_t count)
 {
+    const mio__graph *graph = &encoder->graph;
     if (!views || !count)
         return mio__fail(MIO_ERROR_ARGUMENT, "a batch of %zu views of %zu images is empty", views, count);
     if (views > SIZE_MAX / 4096 / count)
@@ -61,7 +61,7 @@ static mio_status replan(mio_encoder *encoder, size_t views, size_t count)
 
 mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count)
 {
-    mio_status status = check_batch(&encoder->graph, views, count);
+    mio_status status = mio__encoder_check_batch(encoder, views, count);
     if (status)
         return status;
     encoder->training.ready = 0;
@@ -165,7 +165,7 @@ static mio_status begin(mio_encoder *encoder, size_t views, size_t count, const 
 {
     if (!images)
         return mio__fail(MIO_ERROR_ARGUMENT, "the images are NULL");
-    mio_status status = check_batch(&encoder->graph, views, count);
+    mio_status status = mio__encoder_check_batch(encoder, views, count);
     if (!status)
         status = mio__check_pixels(encoder, views * count, images);
     if (!status)

@@ -5,6 +5,7 @@
        loss         of the projections, or of the predictions against targets (the momentum encoder's, else the
                     projections themselves, both constants)
        backward     from the loss's gradients to those of the weights */
+#include "data/loader.h"
 #include "loss/loss.h"
 #include "train/passes.h"
 
@@ -88,22 +89,34 @@ static mio_status explain_forward(const mio_trainer *trainer, mio_status failure
                                          : failure;
 }
 
+static int gives_batch(const mio_trainer *trainer)
+{
+    return is_set(trainer, MIO__TRAINER_LABELS) || trainer->loss->kind->flags & MIO__LOSS_INDICES;
+}
+
 /* Labels and indices, for a loss that asks for them: what the host gave stays otherwise. And targets. */
 static mio_status give_batch(const mio_trainer *trainer, const course *c, const mio_batch *batch)
 {
-    const unsigned flags = trainer->loss->kind->flags;
     const int labels = is_set(trainer, MIO__TRAINER_LABELS);
     const float *targets = c->keys       ? NULL
                            : c->momentum ? trainer->targets.values
                            : c->predicts ? trainer->projections.values
                                          : NULL;
     mio_status status = MIO_OK;
-    if (labels || flags & MIO__LOSS_INDICES)
+    if (gives_batch(trainer))
         status = mio_loss_set_batch(trainer->loss, batch->count, labels ? batch->labels : NULL, batch->indices);
-    if (!status && flags & MIO__LOSS_TARGETS)
+    if (!status && trainer->loss->kind->flags & MIO__LOSS_TARGETS)
         status = mio_loss_set_targets(trainer->loss, batch->count, trainer->dim, targets,
                                       targets ? targets + batch->count * trainer->dim : NULL);
     return status;
+}
+
+void mio__step_forget(const mio_trainer *trainer)
+{
+    if (gives_batch(trainer))
+        mio_loss_set_batch(trainer->loss, 0, NULL, NULL);
+    if (trainer->loss->kind->flags & MIO__LOSS_TARGETS)
+        mio_loss_set_targets(trainer->loss, 0, 0, NULL, NULL);
 }
 
 mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss)
@@ -139,7 +152,8 @@ mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
     if (!trainer)
         return mio__settings_null("trainer");
     mio_status status = mio_loader_get(trainer->loader, "batch_size", &batch);
+    const size_t all = mio_dataset_count(mio__loader_dataset(trainer->loader));
     if (!status)
-        status = choose_course(trainer, (size_t)batch, &c);
+        status = choose_course(trainer, batch < (double)all ? (size_t)batch : all, &c);
     return status ? status : mio_encoder_tune(trainer->encoder, c.cut.views, c.cut.count, seconds);
 }

@@ -326,6 +326,14 @@ static void describe(mio_trainer *trainer, const mio_batch *batch, uint64_t step
         mio__loss_similarities(trainer->loss, &report->positive_similarity, &report->negative_similarity);
 }
 
+/* A copy that the step made itself goes with it. */
+static mio_status refuse_step(mio_trainer *trainer, int followed, mio_status status)
+{
+    if (!followed)
+        mio__momentum_free(&trainer->momentum, trainer->context);
+    return status;
+}
+
 mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
 {
     if (!trainer)
@@ -337,21 +345,26 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     mio__loader_position(trainer->loader, &epoch, &step);
     mio_batch batch = {.struct_size = sizeof batch};
     mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
-    if (!status && trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0)
+    const int follows = trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0, followed = !!trainer->momentum.encoder;
+    if (!status && follows)
         status = mio__momentum_prepare(&trainer->momentum, trainer->encoder);
     if (!status)
         status = mio_loader_next(trainer->loader, &batch);
     if (status)
-        return status;
+        return refuse_step(trainer, followed, status);
     double loss = NAN, learning_rate = NAN;
     keep_statistics(trainer);
     status = step_on(trainer, &batch, steps_per_epoch, &loss, &learning_rate);
     if (status) {
         return_statistics(trainer);
         mio__loader_return(trainer->loader, epoch, step);
-        return status;
+        mio__step_forget(trainer);
+        return refuse_step(trainer, followed, status);
     }
     mio__loss_advance(trainer->loss);
+    mio__step_forget(trainer);
+    if (!follows) /* switched on again, it starts from the encoder anew */
+        mio__momentum_free(&trainer->momentum, trainer->context);
     follow(trainer, total_steps(trainer, steps_per_epoch));
     trainer->steps_done++;
     if (report) {
@@ -373,7 +386,7 @@ void mio_trainer_cancel(mio_trainer *trainer)
         atomic_store(&trainer->cancelled, 1);
 }
 
-/* An epoch's last batch, if short, meets micro_batch at the epoch's end: better refused now than after hours. */
+/* An epoch's last batch, if short, is met at the epoch's end: what it cannot do is better refused now than after hours. */
 static mio_status check_last_batch(const mio_trainer *trainer)
 {
     double batch, drop_last;
@@ -390,7 +403,11 @@ static mio_status check_last_batch(const mio_trainer *trainer)
     const size_t last = mio_dataset_count(mio__loader_dataset(trainer->loader)) % (size_t)batch;
     if (!last || trainer->steps_done + steps_per_epoch - step > total_steps(trainer, steps_per_epoch))
         return MIO_OK;
-    return mio__cut_make(trainer, 2, last, &cut);
+    status = mio__cut_make(trainer, 2, last, &cut);
+    if (!status && last == 1 && !(trainer->loss->kind->flags & MIO__LOSS_ONE_PAIR))
+        return mio__fail(MIO_ERROR_STATE, "the last batch of an epoch would be one image, and loss '%s' compares images; let the "
+                                          "loader's 'drop_last' be 1, or change its 'batch_size'", mio_loss_name(trainer->loss));
+    return status ? status : mio__encoder_check_batch(trainer->encoder, cut.views, cut.count);
 }
 
 mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user)

@@ -60,6 +60,8 @@ struct mio_trainer {
 
 /** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has not. */
 mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss);
+/** Takes back what that gave the loss, labels, indices and targets, once the loss has moved on. */
+void mio__step_forget(const mio_trainer *trainer);
 
 /* ---- guard.c ---- */
 

@@ -184,6 +184,31 @@ START_TEST(test_momentum_follows)
 }
 END_TEST
 
+/* Switched off, and after a step that made it and failed, it is gone: the next is a copy of the encoder then. Targets that the
+   trainer gave go with the step. */
+START_TEST(test_momentum_restarts)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, "byol", 6);
+    float gradient = NAN, value = 1;
+    ck_assert_int_eq(mio_optimizer_add_array(trainer->optimizer, "other", 1, 1, &value, &gradient), MIO_OK);
+    ck_assert_int_ne(mio_trainer_step(trainer, NULL), MIO_OK);
+    ck_assert_ptr_null(trainer->momentum.encoder);
+    gradient = 0;
+    tiny_run(trainer, 1, NULL);
+    ck_assert_ptr_nonnull(trainer->momentum.encoder);
+    ck_assert(!trainer->loss->target_set[0] && !trainer->loss->target_set[1]);
+    ck_assert_int_eq(mio_trainer_set(trainer, "momentum_encoder", 0), MIO_OK);
+    tiny_run(trainer, 1, NULL);
+    ck_assert_ptr_null(trainer->momentum.encoder);
+    ck_assert_int_eq(mio_trainer_set(trainer, "momentum_encoder", 1), MIO_OK);
+    tiny_run(trainer, 1, NULL);
+    ck_assert_ptr_nonnull(trainer->momentum.encoder);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
 START_TEST(test_momentum_schedule)
 {
     ck_assert_double_eq(mio__momentum_at(MIO__MOMENTUM_CONSTANT, 0.9, 7, 10), 0.9);
@@ -353,6 +378,7 @@ int main(void)
     tcase_add_loop_test(tests, test_resume, 0, NAMES);
     tcase_add_loop_test(tests, test_learns, 0, NAMES);
     tcase_add_test(tests, test_momentum_follows);
+    tcase_add_test(tests, test_momentum_restarts);
     tcase_add_test(tests, test_momentum_schedule);
     tcase_add_loop_test(tests, test_step_by_hand, 0, 2);
     tcase_add_test(tests, test_keys);

@@ -94,6 +94,9 @@ START_TEST(test_labels_are_asked_for)
     ck_assert_uint_eq(mio_trainer_steps_done(trainer), 0);
     ck_assert_int_eq(mio_trainer_set(trainer, "labels", 1), MIO_OK);
     tiny_run(trainer, 1, NULL);
+    ck_assert_int_eq(mio_trainer_set(trainer, "labels", 0), MIO_OK); /* those of the last batch are gone with it */
+    ck_assert_int_eq(mio_trainer_step(trainer, NULL), MIO_ERROR_STATE);
+    ck_assert_uint_eq(mio_trainer_steps_done(trainer), 1);
     mio_trainer_release(trainer);
     mio_context_release(context);
 }

@@ -1,5 +1,6 @@
 """The Python binding end to end, against the library named by $MIO_LIBRARY."""
 
+import copy
 import gc
 import os
 import shutil
@@ -334,6 +335,32 @@ class TestTrainer(unittest.TestCase):
         with self.assertRaises(mio.Error) as caught:
             self.recipe.build(self.dataset).run(lambda report: False)
         self.assertEqual(caught.exception.status, "cancelled")
+        trainer = self.recipe.build(self.dataset)
+        with self.assertRaises(mio.Error):
+            trainer.run(lambda report: numpy.array([1.0]).mean() > 2)
+        self.assertEqual(trainer.steps_done, 1)
+
+    def test_encoder(self):
+        trainer = self.recipe.build(self.dataset)
+        self.assertIs(trainer.encoder, trainer.encoder)
+        views = numpy.zeros((2, 4) + tuple(numpy.roll(trainer.encoder.input_shape, -1)), numpy.float32)
+        views += numpy.random.default_rng(1).standard_normal(views.shape).astype(numpy.float32)
+        _, projections = trainer.encoder.forward(views)
+        trainer.encoder.backward(projections)
+        trainer.step()
+        with self.assertRaises(ValueError):  # of the step's batch, not of these views
+            trainer.encoder.backward(projections)
+        with self.assertRaises(TypeError):
+            copy.copy(trainer)
+
+    def test_whole_numbers(self):
+        with self.assertRaises(TypeError):
+            mio.Dataset.from_arrays(self.context, self.images / 255.0, self.labels)
+        with self.assertRaises(TypeError):
+            mio.Dataset.from_arrays(self.context, self.images, self.labels.astype(numpy.int64) + 2**32)
+        with self.assertRaises(TypeError):
+            mio.Loss(self.context, "sogclr").set_batch(indices=numpy.array([-1, 0]))
+        self.assertEqual(mio.Dataset.from_arrays(self.context, self.images, self.labels.astype(int)).classes, 2)
 
     def test_evaluation(self):
         features = self.dataset.embed(self.recipe.build(self.dataset).encoder)

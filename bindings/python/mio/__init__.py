@@ -35,7 +35,12 @@ def recipe_names():
 
 
 def _array(values, dtype, rank):
-    array = numpy.ascontiguousarray(values, dtype)
+    """Contiguous and of this type; whole numbers are taken only as they are: 0.5 is no pixel, and 2^32 no label."""
+    given = numpy.asarray(values)
+    array = numpy.ascontiguousarray(given, dtype)
+    if array.dtype.kind in "iu" and array.dtype != given.dtype and given.size and (
+            given.dtype.kind not in "biu" or not numpy.array_equal(array, given)):
+        raise TypeError(f"whole numbers that fit {array.dtype} are needed, not these of {given.dtype}")
     if array.ndim != rank:
         raise ValueError(f"an array of {rank} dimensions is needed, this one has shape {array.shape}")
     return array
@@ -258,20 +263,20 @@ class Encoder(Configurable):
 
     @classmethod
     def load(cls, context, path):
-        return cls("mio_encoder_load", context._handle, str(path).encode())
+        return cls("mio_encoder_load", context._handle, os.fsencode(path))
 
     def save(self, path):
-        library().mio_encoder_save(self._handle, str(path).encode())
+        library().mio_encoder_save(self._handle, os.fsencode(path))
 
     def tune(self, views, count, seconds=10.0):
         """Measures and follows the fastest convolution algorithms for such batches; views 0: for infer and embed."""
         library().mio_encoder_tune(self._handle, views, count, seconds)
 
     def save_tuning(self, path):
-        library().mio_encoder_save_tuning(self._handle, str(path).encode())
+        library().mio_encoder_save_tuning(self._handle, os.fsencode(path))
 
     def load_tuning(self, path):
-        library().mio_encoder_load_tuning(self._handle, str(path).encode())
+        library().mio_encoder_load_tuning(self._handle, os.fsencode(path))
 
     def clear_tuning(self):
         library().mio_encoder_clear_tuning(self._handle)
@@ -336,9 +341,12 @@ class Encoder(Configurable):
 
     def backward(self, grad_projections=None, grad_features=None):
         """Gradients of all weights for the last forward()."""
+        passed = getattr(self, "_passed", None)
+        if passed is None:
+            raise ValueError("there is no forward pass to go back over")
         for name, gradient, dim in (("grad_projections", grad_projections, self.projection_dim),
                                     ("grad_features", grad_features, self.feature_dim)):
-            if gradient is not None and gradient.shape != getattr(self, "_passed", ()) + (dim,):
+            if gradient is not None and numpy.shape(gradient) != passed + (dim,):
                 raise ValueError(f"{name} is {gradient.shape}, not the shape of the last forward pass")
         library().mio_encoder_backward(
             self._handle, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
@@ -417,7 +425,7 @@ class Dataset(Handle):
 
     @classmethod
     def open(cls, context, format, path, split=None):
-        return cls("mio_dataset_open", context._handle, format.encode(), str(path).encode(),
+        return cls("mio_dataset_open", context._handle, format.encode(), os.fsencode(path),
                    None if split is None else split.encode())
 
     @classmethod
@@ -489,17 +497,21 @@ class Trainer(Configurable):
 
     def step(self):
         """One optimizer step; a dict of what it did."""
+        self.encoder._passed = None
         report = StepReport(struct_size=ctypes.sizeof(StepReport))
         library().mio_trainer_step(self._handle, ctypes.byref(report))
         return report.as_dict()
 
     def run(self, callback=lambda report: True):
-        """Steps to the end; a callback that returns False stops. Its exceptions end the run and come out here."""
+        """Steps to the end. A callback that returns False, or another value that is false but None, stops: Error "cancelled".
+        Its exceptions end the run and come out here."""
+        self.encoder._passed = None
         raised = []
 
         def call(_, report):
             try:
-                return int(callback(report.contents.as_dict()) is False)
+                answer = callback(report.contents.as_dict())
+                return int(answer is not None and not answer)
             except BaseException as exception:  # nothing may unwind through C
                 raised.append(exception)
                 return 1
@@ -520,17 +532,20 @@ class Trainer(Configurable):
 
     @property
     def encoder(self):
-        return Encoder._adopt(library().mio_encoder_retain(library().mio_trainer_encoder(self._handle)))
+        """The one that is trained: always the same object, which knows the shape of its last forward pass."""
+        if not hasattr(self, "_encoder"):
+            self._encoder = Encoder._adopt(library().mio_encoder_retain(library().mio_trainer_encoder(self._handle)))
+        return self._encoder
 
     @property
     def steps_done(self):
         return library().mio_trainer_steps_done(self._handle)
 
     def save(self, path):
-        library().mio_trainer_save(self._handle, str(path).encode())
+        library().mio_trainer_save(self._handle, os.fsencode(path))
 
     def restore(self, path):
-        library().mio_trainer_restore(self._handle, str(path).encode())
+        library().mio_trainer_restore(self._handle, os.fsencode(path))
 
 
 class Knn(Configurable):

@@ -211,7 +211,7 @@ _NOUNS = ("context", "loss", "encoder", "optimizer", "recipe", "trainer", "knn",
 
 def _checked(status, function, arguments):
     if status:
-        raise Error(status, library().mio_last_error().decode())
+        raise Error(status, library().mio_last_error().decode("utf-8", "replace"))
     return status
 
 
@@ -257,6 +257,9 @@ class Handle:
         made = cls.__new__(cls)
         made._handle = c_void_p(address)
         return made
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"a mio {self._noun} cannot be copied or pickled")
 
     def __del__(self):
         if getattr(self, "_handle", None):

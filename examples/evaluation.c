@@ -88,6 +88,14 @@ double evaluate_knn(evaluation *e, const char *encoder, const features *f, size_
     return accuracy;
 }
 
+/* That of the context, for what has a seed of its own. */
+static double seed_of(const evaluation *e)
+{
+    double seed;
+    check(mio_context_get(e->context, "seed", &seed));
+    return seed;
+}
+
 double evaluate_linear(evaluation *e, const char *encoder, const features *f, const char *solver)
 {
     const double began = seconds_now();
@@ -95,6 +103,8 @@ double evaluate_linear(evaluation *e, const char *encoder, const features *f, co
     mio_probe *probe;
     int32_t *predictions = allocate(mio_dataset_count(e->test), sizeof *predictions);
     check(mio_probe_create(e->context, solver, &probe));
+    if (!strcmp(solver, "sgd"))
+        check(mio_probe_set(probe, "seed", seed_of(e)));
     check(mio_probe_fit(probe, mio_dataset_count(e->train), f->dim, f->train, e->train_labels, e->classes));
     check(mio_probe_predict(probe, mio_dataset_count(e->test), f->dim, f->test, predictions, NULL));
     snprintf(method, sizeof method, "linear (%s)", solver);
@@ -128,6 +138,7 @@ double evaluate_finetuning(evaluation *e, const char *path, double fraction, dou
     check(mio_encoder_load(e->context, path, &encoder));
     check(mio_finetune_create(encoder, &finetune));
     check(mio_finetune_set(finetune, "label_fraction", fraction));
+    check(mio_finetune_set(finetune, "seed", seed_of(e)));
     if (epochs > 0)
         check(mio_finetune_set(finetune, "epochs", epochs));
     mio_augment *views = views_for(e->context, encoder, augment);

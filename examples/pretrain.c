@@ -19,6 +19,7 @@ typedef struct run {
     char checkpoint[4096];
     uint64_t checkpoint_every;
     mio_status saved; /* of the last checkpoint */
+    char reason[512]; /* why it was not */
     progress bar;
 } run;
 
@@ -44,6 +45,7 @@ static void catch_signals(mio_trainer *trainer)
 static void save(run *r)
 {
     r->saved = mio_trainer_save(r->trainer, r->checkpoint);
+    snprintf(r->reason, sizeof r->reason, "%s", mio_last_error()); /* the run that it ends says that it was ended */
 }
 
 static int32_t after_step(void *user, const mio_step_report *report)
@@ -66,7 +68,8 @@ static int train(run *r, const char *output)
         save(r);
     if (ferror(r->metrics) | fclose(r->metrics))
         leave(EXIT_FAILED, "cannot write the metrics in '%s'", output);
-    check(r->saved);
+    if (r->saved)
+        leave(EXIT_FAILED, "%s", r->reason);
     if (stop_signal) {
         fprintf(stderr, "stopped after step %llu; --resume goes on from '%s'\n",
                 (unsigned long long)mio_trainer_steps_done(r->trainer), r->checkpoint);

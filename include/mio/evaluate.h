@@ -90,7 +90,7 @@ MIO_API mio_status mio_probe_parameter(const mio_probe *probe, size_t index, mio
 /**
  * Trains on count x dim features and labels 0 .. classes-1. Without a validation set "sgd" keeps "validation_fraction"
  * of the rows back as one (0: none, the last epoch is kept). Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY; MIO_ERROR_STATE
- * ("exact" with "penalty" 0). After an error the probe predicts as before.
+ * ("exact" with "penalty" 0; "sgd" whose weights grew beyond all bounds). After an error the probe predicts as before.
  */
 MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, const float *features,
                                  const int32_t *labels, size_t classes);

@@ -87,6 +87,17 @@ static void step(sgd *s, double rate, size_t count, const size_t *order)
     step_array(s->linear->width, (float)rate, momentum, decay, s->bias_gradient, s->bias_moment, s->linear->bias);
 }
 
+static int is_finite(const mio__linear *linear)
+{
+    for (size_t i = 0; i < linear->dim * linear->width; i++)
+        if (!isfinite(linear->weights[i]))
+            return 0;
+    for (size_t i = 0; i < linear->width; i++)
+        if (!isfinite(linear->bias[i]))
+            return 0;
+    return 1;
+}
+
 /* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL, gets
    the weights of the epoch with the lowest validation loss. */
 static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t *order,
@@ -114,7 +125,9 @@ static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t 
             mio__linear_copy(best, s->linear);
         }
     }
-    return MIO_OK;
+    if (best ? lowest < INFINITY : is_finite(s->linear))
+        return MIO_OK;
+    return mio__fail(MIO_ERROR_STATE, "probe 'sgd': the weights grew beyond all bounds; lower 'learning_rate' or 'weight_decay'");
 }
 
 static mio_status make_sgd(sgd *s, mio_context *context)

@@ -345,6 +345,32 @@ START_TEST(best_epoch_is_kept)
 }
 END_TEST
 
+/* Weights that grow without bounds are an error, with a validation set and without, and the fit before them stays. */
+START_TEST(divergence_is_an_error)
+{
+    float rows[64][2];
+    int32_t labels[64], before[64], after[64];
+    mio_probe *probe;
+    for (int i = 0; i < 64; i++) {
+        labels[i] = i % 2;
+        rows[i][0] = (float)(i % 2 ? 1 : -1), rows[i][1] = (float)i / 64;
+    }
+    ck_assert_int_eq(mio_probe_create(context, "sgd", &probe), MIO_OK);
+    ck_assert_int_eq(mio_probe_set(probe, "batch_size", 2), MIO_OK);
+    ck_assert_int_eq(mio_probe_set(probe, "validation_fraction", _i ? 0.2 : 0), MIO_OK);
+    ck_assert_int_eq(mio_probe_fit(probe, 64, 2, rows[0], labels, 2), MIO_OK);
+    ck_assert_int_eq(mio_probe_predict(probe, 64, 2, rows[0], before, NULL), MIO_OK);
+    ck_assert_mem_eq(before, labels, sizeof before);
+    ck_assert_int_eq(mio_probe_set(probe, "learning_rate", 1), MIO_OK);
+    ck_assert_int_eq(mio_probe_set(probe, "weight_decay", 1e6), MIO_OK);
+    ck_assert_int_eq(mio_probe_fit(probe, 64, 2, rows[0], labels, 2), MIO_ERROR_STATE);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "learning_rate"));
+    ck_assert_int_eq(mio_probe_predict(probe, 64, 2, rows[0], after, NULL), MIO_OK);
+    ck_assert_mem_eq(after, before, sizeof after);
+    mio_probe_release(probe);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     const float good[] = {1, 2, 3, 5}, bad[] = {1, 2, INFINITY, 4};
@@ -381,6 +407,7 @@ int main(void)
     tcase_add_test(tests, sgd_learns);
     tcase_add_test(tests, sgd_steps_are_momentum_sgd);
     tcase_add_test(tests, best_epoch_is_kept);
+    tcase_add_loop_test(tests, divergence_is_an_error, 0, 2);
     tcase_add_loop_test(tests, refusals, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

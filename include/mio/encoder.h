@@ -276,7 +276,8 @@ MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t 
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (the message names file and offset), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder **encoder);
-/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. */
+/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter "batch_invariant" is the
+    host's and not saved. */
 MIO_API mio_status mio_encoder_save(const mio_encoder *encoder, const char *path);
 
 #ifdef __cplusplus

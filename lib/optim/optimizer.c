@@ -154,13 +154,20 @@ mio_status mio_optimizer_set_exclusions(mio_optimizer *optimizer, size_t count, 
     return MIO_OK;
 }
 
+static int fits_a_pattern(const mio_optimizer *optimizer, const array *a)
+{
+    for (size_t i = 0; i < optimizer->pattern_count; i++)
+        if (strstr(a->name, optimizer->patterns[i]))
+            return 1;
+    return 0;
+}
+
 static int is_excluded(const mio_optimizer *optimizer, const array *a)
 {
     const double *p = optimizer->settings.values;
     const size_t compatible = optimizer->kind->compatible;
-    for (size_t i = 0; i < optimizer->pattern_count; i++)
-        if (strstr(a->name, optimizer->patterns[i]))
-            return 1;
+    if (fits_a_pattern(optimizer, a))
+        return 1;
     if (compatible && p[compatible] != 0)
         return strstr(a->name, "bn") || strstr(a->name, "bias");
     return p[MIO__OPTIM_EXCLUDE_VECTORS] != 0 && a->rank <= 1;
@@ -382,20 +389,21 @@ static size_t state_bytes(const mio_optimizer *optimizer, size_t index)
     return optimizer->arrays[index].count * optimizer->kind->states * sizeof(float);
 }
 
-/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name and size, one a
-   line. NULL when out of memory. */
+/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name, size and whether a
+   pattern excludes it, one a line. NULL when out of memory. */
 static char *describe(const mio_optimizer *optimizer, size_t *size)
 {
     *size = strlen(optimizer->kind->name) + 2;
     for (size_t i = 0; i < optimizer->count; i++)
-        *size += strlen(optimizer->arrays[i].name) + 24;
+        *size += strlen(optimizer->arrays[i].name) + 34;
     char *text = mio__alloc_zeroed(optimizer->context, *size, 1);
     if (!text)
         return NULL;
     size_t used = (size_t)snprintf(text, *size, "%s\n", optimizer->kind->name);
     for (size_t i = 0; i < optimizer->count; i++)
-        used += (size_t)snprintf(text + used, *size - used, "%s %zu\n", optimizer->arrays[i].name,
-                                 optimizer->arrays[i].count);
+        used += (size_t)snprintf(text + used, *size - used, "%s %zu%s\n", optimizer->arrays[i].name,
+                                 optimizer->arrays[i].count,
+                                 fits_a_pattern(optimizer, &optimizer->arrays[i]) ? " excluded" : "");
     *size = used;
     return text;
 }
@@ -432,8 +440,8 @@ static mio_status check_description(const mio_optimizer *optimizer, mio__archive
         status = other ? mio__archive_get(archive, "optimizer/arrays", other, size) : MIO_ERROR_MEMORY;
     if (!status && (stored != size || memcmp(text, other, size)))
         status = mio__fail(MIO_ERROR_FORMAT,
-                           "the checkpoint's optimizer is of another kind or steps other arrays than this '%s' of %zu "
-                           "arrays; make the same optimizer and encoder first",
+                           "the checkpoint's optimizer is of another kind, steps other arrays or has other exclusions than this "
+                           "'%s' of %zu arrays; make the same optimizer and encoder first",
                            optimizer->kind->name, optimizer->count);
     mio__free(optimizer->context, text);
     mio__free(optimizer->context, other);

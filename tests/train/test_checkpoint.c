@@ -177,6 +177,29 @@ static void save_run(const tiny_options *options)
     mio_context_release(context);
 }
 
+/* The arrays that patterns exclude are the host's choice, and must be the same again. */
+START_TEST(other_exclusions_are_refused)
+{
+    static const char *const patterns[] = {"projector"};
+    mio_context *context = tiny_context(1);
+    mio_trainer *saved = new_trainer(context, NULL), *plain = new_trainer(context, NULL), *same = new_trainer(context, NULL);
+    ck_assert_int_eq(mio_optimizer_set_exclusions(saved->optimizer, 1, patterns), MIO_OK);
+    ck_assert_int_eq(mio_optimizer_set_exclusions(same->optimizer, 1, patterns), MIO_OK);
+    tiny_run(saved, 2, NULL);
+    ck_assert_int_eq(mio_trainer_save(saved, path), MIO_OK);
+    ck_assert_int_eq(mio_trainer_restore(plain, path), MIO_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "exclusions"));
+    ck_assert_int_eq(mio_trainer_restore(same, path), MIO_OK);
+    tiny_run(saved, 2, NULL);
+    tiny_run(same, 2, NULL);
+    ck_assert(tiny_equal(saved, same));
+    mio_trainer_release(saved);
+    mio_trainer_release(plain);
+    mio_trainer_release(same);
+    mio_context_release(context);
+}
+END_TEST
+
 START_TEST(other_parts_are_refused)
 {
     static const tiny_options others[] = {{.width = 16}, {.optimizer = "lars"}, {.loss = "nt_xent"}};
@@ -321,6 +344,7 @@ int main(void)
     tcase_add_test(tests, batch_size_changes_in_mid_epoch);
     tcase_add_test(tests, encoder_can_be_loaded_from_it);
     tcase_add_loop_test(tests, other_parts_are_refused, 0, 3);
+    tcase_add_test(tests, other_exclusions_are_refused);
     tcase_add_test(tests, an_encoder_file_is_no_checkpoint);
     tcase_add_loop_test(tests, damage_is_refused, 0, 5);
     tcase_add_test(tests, missing_file_is_an_io_error);

@@ -57,6 +57,8 @@ int main(int argc, char **argv)
     while (line.next < line.count)
         if (option(&line, "--steps"))
             steps = (int)number(&line, "--steps", 1, 1e6);
+        else if (option(&line, "--help"))
+            return puts("usage: custom_encoder [--steps N]") < 0;
         else
             unknown_argument(&line);
 

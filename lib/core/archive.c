@@ -16,17 +16,18 @@
 
        8 bytes  mark        4 bytes  kind        4 bytes  version
        any number of records:
-           4 bytes  "RECD"                   4 bytes  length of the name
-           8 bytes  size of the contents     8 bytes  size of the deflate stream
+           4 bytes  "RECD" or "RECS"         4 bytes  length of the name
+           8 bytes  size of the contents     8 bytes  size of the stream
            4 bytes  CRC-32 of the stream     4 bytes  CRC-32 of the 28 bytes before it and the name
-           the name, the deflate stream
+           the name, the stream: deflate's ("RECD") or the contents as they are ("RECS", since version 3)
        4 bytes  "DONE"      4 bytes  number of records   8 bytes  where this end mark begins
        4 bytes  CRC-32 of the 16 bytes before it
 
-   The streams are bare: zlib's own header and checksum would only be a second sum to take, as long as the first.
+   Deflate's streams are bare: zlib's own header and checksum would only be a second sum to take, as long as the first.
    Files are read and written through file descriptors, as stdio would take memory behind the context's back. */
 
-enum { FILE_HEADER = 16, RECORD_HEADER = 32, END_MARK = 20, NAME_LIMIT = 255, VERSION = 2, CHUNK = 1 << 16 };
+enum { FILE_HEADER = 16, RECORD_HEADER = 32, END_MARK = 20, NAME_LIMIT = 255, CHUNK = 1 << 16 };
+enum { VERSION = 3, OLDEST_VERSION = 2 };
 
 static const unsigned char file_mark[8] = {0x89, 'M', 'I', 'O', '\r', '\n', 0x1a, '\n'};
 
@@ -36,8 +37,9 @@ enum { DEFLATE_RATIO_LIMIT = 1032 };
 typedef struct archive_record {
     char name[NAME_LIMIT + 1];
     uint64_t size, packed_size;
-    uint64_t offset; /* of the deflate stream */
+    uint64_t offset; /* of the stream */
     uint32_t crc;
+    int stored; /* the stream is the contents */
 } archive_record;
 
 /* ---- numbers ---- */
@@ -84,6 +86,7 @@ struct mio__archive_writer {
     mio_context *context;
     mio__file file;
     int deflating; /* the stream is initialised */
+    int storing;
     z_stream stream;
     archive_record *records; /* only their names are looked at again */
     size_t count, capacity;
@@ -132,11 +135,11 @@ mio_status mio__archive_create(mio_context *context, const char *path, const cha
 
 void mio__archive_store(mio__archive_writer *writer)
 {
-    deflateParams(&writer->stream, Z_NO_COMPRESSION, Z_DEFAULT_STRATEGY); /* cannot fail before there is input */
+    writer->storing = 1;
 }
 
 /* Compresses the contents behind the place where the record's header will go. */
-static mio_status write_stream(mio__archive_writer *writer, const void *bytes, size_t size, uint32_t *crc)
+static mio_status write_deflated(mio__archive_writer *writer, const void *bytes, size_t size, uint32_t *crc)
 {
     z_stream *stream = &writer->stream;
     const unsigned char *next = bytes;
@@ -161,6 +164,12 @@ static mio_status write_stream(mio__archive_writer *writer, const void *bytes, s
             return status;
     }
     return MIO_OK;
+}
+
+static mio_status write_stored(mio__archive_writer *writer, const void *bytes, size_t size, uint32_t *crc)
+{
+    *crc = crc_of(bytes, size, 0);
+    return write_bytes(writer, bytes, size);
 }
 
 /* Makes room for one more record and enters its name. */
@@ -198,10 +207,10 @@ mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const
     uint32_t crc = 0;
     memcpy(header + RECORD_HEADER, name, length);
     if ((status = write_bytes(writer, header, RECORD_HEADER + length)) ||
-        (status = write_stream(writer, bytes, size, &crc)))
+        (status = writer->storing ? write_stored(writer, bytes, size, &crc) : write_deflated(writer, bytes, size, &crc)))
         return status;
     const uint64_t end = writer->offset;
-    memcpy(header, "RECD", 4);
+    memcpy(header, writer->storing ? "RECS" : "RECD", 4);
     put_number(header + 4, length, 4);
     put_number(header + 8, size, 8);
     put_number(header + 16, end - start - RECORD_HEADER - length, 8);
@@ -258,7 +267,6 @@ struct mio__archive {
     uint64_t file_size;
     archive_record *records;
     size_t count, capacity;
-    unsigned char chunk[CHUNK];
 };
 
 static mio_status corrupt(const mio__archive *archive, uint64_t offset, const char *what)
@@ -303,10 +311,10 @@ static mio_status read_file_header(mio__archive *archive)
     if (status)
         return status;
     const unsigned version = (unsigned)get_number(header + 12, 4);
-    if (version != VERSION)
+    if (version < OLDEST_VERSION || version > VERSION)
         return mio__fail(MIO_ERROR_FORMAT,
-                         "'%s' has format version %u (offset 12); this build reads version %d%s", archive->path, version,
-                         VERSION, version > VERSION ? ": use a newer libmio" : "");
+                         "'%s' has format version %u (offset 12); this build reads versions %d to %d%s", archive->path,
+                         version, OLDEST_VERSION, VERSION, version > VERSION ? ": use a newer libmio" : "");
     return MIO_OK;
 }
 
@@ -335,7 +343,8 @@ static mio_status read_record(mio__archive *archive, uint64_t *offset)
         return status;
     archive_record *record = &archive->records[archive->count];
     const size_t length = (size_t)get_number(header + 4, 4);
-    if (memcmp(header, "RECD", 4) || length == 0 || length > NAME_LIMIT)
+    record->stored = !memcmp(header, "RECS", 4);
+    if ((!record->stored && memcmp(header, "RECD", 4)) || length == 0 || length > NAME_LIMIT)
         return corrupt(archive, *offset, "no record begins here");
     if ((status = read_bytes(archive, *offset + RECORD_HEADER, record->name, length)))
         return status;
@@ -348,7 +357,7 @@ static mio_status read_record(mio__archive *archive, uint64_t *offset)
     record->offset = *offset + RECORD_HEADER + length;
     if (record->packed_size > archive->file_size - record->offset)
         return corrupt(archive, archive->file_size, "the file ends here, in the middle of a record");
-    if (record->size / DEFLATE_RATIO_LIMIT > record->packed_size)
+    if (record->stored ? record->size != record->packed_size : record->size / DEFLATE_RATIO_LIMIT > record->packed_size)
         return corrupt(archive, *offset, "a record claims more contents than its bytes can hold");
     *offset = record->offset + record->packed_size;
     archive->count++;
@@ -447,60 +456,127 @@ mio_status mio__archive_size(const mio__archive *archive, const char *name, size
     return MIO_OK;
 }
 
-/* Fills bytes from the record's stream; *good tells whether it holds exactly size bytes and the checksum is right. */
-static mio_status inflate_record(mio__archive *archive, const archive_record *record, z_stream *stream, void *bytes,
-                                 size_t size, int *good)
+/* ---- reading one record ---- */
+
+static mio_status damaged(const mio__archive_reader *reader)
 {
-    uint64_t offset = record->offset, left = record->packed_size;
-    unsigned char *next = bytes, beyond;
-    size_t room = size;
-    uint32_t crc = 0;
-    int result = Z_OK;
-    while (result == Z_OK) {
-        if (stream->avail_in == 0 && left > 0) {
-            const size_t part = left < CHUNK ? (size_t)left : CHUNK;
-            const mio_status status = read_bytes(archive, offset, archive->chunk, part);
-            if (status)
-                return status;
-            stream->next_in = archive->chunk;
-            stream->avail_in = (uInt)part;
-            crc = crc_of(archive->chunk, part, crc);
-            offset += part;
-            left -= part;
-        }
-        /* One byte beyond the end shows a stream that goes on. */
-        const uInt part = room == 0 ? 1 : room < INT_MAX ? (uInt)room : INT_MAX;
-        stream->next_out = room == 0 ? &beyond : next;
-        stream->avail_out = part;
-        result = inflate(stream, Z_NO_FLUSH);
-        const uInt got = part - stream->avail_out;
-        if (room == 0 && got > 0)
-            break;
-        next += got;
-        room -= got;
-    }
-    if (result == Z_MEM_ERROR)
-        return MIO_ERROR_MEMORY;
-    *good = result == Z_STREAM_END && room == 0 && left == 0 && stream->avail_in == 0 && crc == record->crc;
-    return MIO_OK;
+    const archive_record *record = reader->record;
+    return mio__fail(MIO_ERROR_FORMAT, "'%s': the contents of record '%s' at offset %llu are damaged",
+                     reader->archive->path, record->name, (unsigned long long)record->offset);
 }
 
-mio_status mio__archive_get(mio__archive *archive, const char *name, void *bytes, size_t size)
+mio_status mio__archive_begin(const mio__archive *archive, const char *name, size_t size, mio__archive_reader *reader)
 {
-    const archive_record *record = find_record(archive, name);
+    *reader = (mio__archive_reader){.archive = archive, .record = find_record(archive, name)};
+    const archive_record *record = reader->record;
     if (!record)
         return mio__fail(MIO_ERROR_FORMAT, "'%s' has no record '%s'", archive->path, name);
     if (record->size != size)
         return mio__fail(MIO_ERROR_FORMAT, "'%s': record '%s' at offset %llu has %llu bytes, not %zu", archive->path,
                          name, (unsigned long long)record->offset, (unsigned long long)record->size, size);
-    z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = archive->context};
-    if (inflateInit2(&stream, -15) != Z_OK)
-        return mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to read '%s'", archive->path);
-    int good = 0;
-    const mio_status status = inflate_record(archive, record, &stream, bytes, size, &good);
-    inflateEnd(&stream);
-    if (!status && !good)
-        return mio__fail(MIO_ERROR_FORMAT, "'%s': the contents of record '%s' at offset %llu are damaged",
-                         archive->path, name, (unsigned long long)record->offset);
+    if (record->stored)
+        return MIO_OK;
+    reader->chunk = mio__alloc(archive->context, CHUNK);
+    if (!reader->chunk)
+        return MIO_ERROR_MEMORY;
+    reader->stream = (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = archive->context};
+    reader->inflating = inflateInit2(&reader->stream, -15) == Z_OK;
+    return reader->inflating ? MIO_OK : MIO_ERROR_MEMORY; /* recorded by zlib_alloc */
+}
+
+/* The next bytes of the stream, at most size, which must be left. */
+static mio_status read_stream(mio__archive_reader *reader, void *bytes, size_t size)
+{
+    const archive_record *record = reader->record;
+    const mio_status status = read_bytes(reader->archive, record->offset + reader->done, bytes, size);
+    if (status)
+        return status;
+    reader->crc = crc_of(bytes, size, reader->crc);
+    reader->done += size;
+    return MIO_OK;
+}
+
+static size_t smaller(uint64_t a, size_t b)
+{
+    return a < b ? (size_t)a : b;
+}
+
+/* In chunks, whose checksum is taken while they are in the cache. */
+static mio_status next_stored(mio__archive_reader *reader, unsigned char *bytes, size_t size)
+{
+    mio_status status = size > reader->record->size - reader->done ? damaged(reader) : MIO_OK;
+    for (size_t part; size > 0 && !status; bytes += part, size -= part) {
+        part = smaller(size, CHUNK);
+        status = read_stream(reader, bytes, part);
+    }
     return status;
+}
+
+/* Fills bytes as far as the stream goes; *got counts them. */
+static mio_status inflate_some(mio__archive_reader *reader, unsigned char *bytes, size_t size, size_t *got)
+{
+    z_stream *stream = &reader->stream;
+    int result = Z_OK;
+    *got = 0;
+    while (*got < size && result == Z_OK) {
+        const uint64_t left = reader->record->packed_size - reader->done;
+        if (stream->avail_in == 0 && left > 0) {
+            stream->avail_in = (uInt)smaller(left, CHUNK);
+            stream->next_in = reader->chunk;
+            const mio_status status = read_stream(reader, reader->chunk, stream->avail_in);
+            if (status)
+                return status;
+        }
+        const uInt part = (uInt)smaller(size - *got, INT_MAX);
+        stream->next_out = bytes + *got;
+        stream->avail_out = part;
+        result = inflate(stream, Z_NO_FLUSH);
+        *got += part - stream->avail_out;
+    }
+    reader->ended = reader->ended || result == Z_STREAM_END;
+    return result == Z_MEM_ERROR ? MIO_ERROR_MEMORY : MIO_OK;
+}
+
+mio_status mio__archive_next(mio__archive_reader *reader, void *bytes, size_t size)
+{
+    if (reader->record->stored)
+        return next_stored(reader, bytes, size);
+    size_t got;
+    const mio_status status = inflate_some(reader, bytes, size, &got);
+    return status ? status : got < size ? damaged(reader) : MIO_OK;
+}
+
+/* Whether the stream ends where the contents do, and the checksum is right. */
+static mio_status check_end(mio__archive_reader *reader)
+{
+    const archive_record *record = reader->record;
+    if (!record->stored) {
+        unsigned char beyond;
+        size_t got = 0;
+        const mio_status status = reader->ended ? MIO_OK : inflate_some(reader, &beyond, 1, &got);
+        if (status)
+            return status;
+        if (!reader->ended || got > 0 || reader->stream.avail_in > 0)
+            return damaged(reader);
+    }
+    return reader->crc == record->crc && reader->done == record->packed_size ? MIO_OK : damaged(reader);
+}
+
+mio_status mio__archive_end(mio__archive_reader *reader, mio_status status)
+{
+    if (!status)
+        status = check_end(reader);
+    if (reader->inflating)
+        inflateEnd(&reader->stream);
+    mio__free(reader->archive->context, reader->chunk);
+    return status;
+}
+
+mio_status mio__archive_get(const mio__archive *archive, const char *name, void *bytes, size_t size)
+{
+    mio__archive_reader reader;
+    mio_status status = mio__archive_begin(archive, name, size, &reader);
+    if (!status)
+        status = mio__archive_next(&reader, bytes, size);
+    return mio__archive_end(&reader, status);
 }

@@ -74,10 +74,14 @@ static void name_of(size_t i, char name[260])
     }
 }
 
+static int storing; /* are the records kept as they are? */
+
 static mio_status write_sizes(size_t count)
 {
     mio__archive_writer *writer;
     mio_status status = mio__archive_create(context, path, "TEST", &writer);
+    if (!status && storing)
+        mio__archive_store(writer);
     for (size_t i = 0; i < count && !status; i++) {
         unsigned char *bytes = contents(sizes[i], (unsigned)i);
         char name[260];
@@ -117,6 +121,7 @@ static mio_status read_sizes(size_t count)
 
 START_TEST(round_trip)
 {
+    storing = _i;
     ck_assert_int_eq(write_sizes(SIZES), MIO_OK);
     ck_assert_uint_eq(files_in_folder(), 1);
     ck_assert_int_eq(read_sizes(SIZES), MIO_OK);
@@ -130,6 +135,94 @@ START_TEST(round_trip)
     ck_assert_int_eq(mio__archive_get(archive, "absent", byte, 4), MIO_ERROR_FORMAT);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), "no record 'absent'"));
     mio__archive_close(archive);
+}
+END_TEST
+
+static unsigned char *read_file(size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    unsigned char *bytes = calloc(1, 1 << 20);
+    *size = fread(bytes, 1, 1 << 20, file);
+    fclose(file);
+    return bytes;
+}
+
+static void write_file(const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+}
+
+/* Two records at a time, each in parts of its own length. */
+START_TEST(in_parts)
+{
+    mio__archive *archive;
+    mio__archive_reader readers[2];
+    unsigned char *got[2];
+    const size_t records[2] = {6, 7}, parts[2] = {1000, 70001};
+    size_t done[2] = {0, 0};
+    storing = _i;
+    ck_assert_int_eq(write_sizes(SIZES), MIO_OK);
+    ck_assert_int_eq(mio__archive_open(context, path, &archive), MIO_OK);
+    for (size_t k = 0; k < 2; k++) {
+        char name[260];
+        name_of(records[k], name);
+        got[k] = malloc(sizes[records[k]]);
+        ck_assert_int_eq(mio__archive_begin(archive, name, sizes[records[k]], &readers[k]), MIO_OK);
+    }
+    for (size_t turn = 0; done[0] < sizes[6] || done[1] < sizes[7]; turn++) {
+        const size_t k = turn % 2, left = sizes[records[k]] - done[k], part = left < parts[k] ? left : parts[k];
+        ck_assert_int_eq(mio__archive_next(&readers[k], got[k] + done[k], part), MIO_OK);
+        done[k] += part;
+    }
+    for (size_t k = 0; k < 2; k++) {
+        unsigned char *bytes = contents(sizes[records[k]], (unsigned)records[k]);
+        ck_assert_int_eq(mio__archive_end(&readers[k], MIO_OK), MIO_OK);
+        ck_assert_int_eq(memcmp(got[k], bytes, sizes[records[k]]), 0);
+        free(bytes);
+        free(got[k]);
+    }
+    mio__archive_close(archive);
+}
+END_TEST
+
+/* A reader that stops early has not seen a sound record; one that goes too far gets nothing; a failure stays what it is. */
+START_TEST(parts_that_do_not_fit)
+{
+    mio__archive *archive;
+    mio__archive_reader reader;
+    unsigned char bytes[1001];
+    storing = _i;
+    ck_assert_int_eq(write_sizes(5), MIO_OK);
+    ck_assert_int_eq(mio__archive_open(context, path, &archive), MIO_OK);
+    char name[260];
+    name_of(3, name);
+    ck_assert_int_eq(mio__archive_begin(archive, name, 1000, &reader), MIO_OK);
+    ck_assert_int_eq(mio__archive_next(&reader, bytes, 999), MIO_OK);
+    ck_assert_int_eq(mio__archive_end(&reader, MIO_OK), MIO_ERROR_FORMAT);
+    ck_assert_int_eq(mio__archive_begin(archive, name, 1000, &reader), MIO_OK);
+    ck_assert_int_eq(mio__archive_next(&reader, bytes, 1001), MIO_ERROR_FORMAT);
+    ck_assert_int_eq(mio__archive_end(&reader, MIO_ERROR_STATE), MIO_ERROR_STATE);
+    mio__archive_close(archive);
+}
+END_TEST
+
+/* Files of the version before this one, which knew no stored records. */
+START_TEST(older_version)
+{
+    size_t size;
+    storing = 0;
+    ck_assert_int_eq(write_sizes(4), MIO_OK);
+    unsigned char *bytes = read_file(&size);
+    ck_assert_int_eq(bytes[12], 3);
+    for (unsigned char version = 0; version < 5; version++) {
+        bytes[12] = version;
+        write_file(bytes, size);
+        ck_assert_int_eq(read_sizes(4), version == 2 || version == 3 ? MIO_OK : MIO_ERROR_FORMAT);
+    }
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "use a newer libmio"));
+    free(bytes);
 }
 END_TEST
 
@@ -202,22 +295,6 @@ END_TEST
 
 /* ---- damage ---- */
 
-static unsigned char *read_file(size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = calloc(1, 1 << 20);
-    *size = fread(bytes, 1, 1 << 20, file);
-    fclose(file);
-    return bytes;
-}
-
-static void write_file(const void *bytes, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
-    fclose(file);
-}
-
 static void expect_damage(size_t count, const char *what, size_t place)
 {
     const size_t blocks = allocator.blocks;
@@ -231,6 +308,7 @@ static void expect_damage(size_t count, const char *what, size_t place)
 START_TEST(truncated)
 {
     size_t size;
+    storing = _i;
     ck_assert_int_eq(write_sizes(4), MIO_OK);
     unsigned char *bytes = read_file(&size);
     for (size_t cut = 0; cut < size; cut++) {
@@ -244,6 +322,7 @@ END_TEST
 START_TEST(flipped_bits)
 {
     size_t size;
+    storing = _i;
     ck_assert_int_eq(write_sizes(4), MIO_OK);
     unsigned char *bytes = read_file(&size);
     for (size_t i = 0; i < size; i++) {
@@ -273,6 +352,7 @@ END_TEST
 
 START_TEST(memory_refused)
 {
+    storing = _i;
     for (size_t n = 1;; n++) {
         test_allocator_fail_at(&allocator, n);
         const size_t blocks = allocator.blocks;
@@ -295,15 +375,18 @@ int main(void)
     TCase *group = tcase_create("archive");
     tcase_set_timeout(group, 60);
     tcase_add_checked_fixture(group, begin, end);
-    tcase_add_test(group, round_trip);
+    tcase_add_loop_test(group, round_trip, 0, 2);
+    tcase_add_loop_test(group, in_parts, 0, 2);
+    tcase_add_loop_test(group, parts_that_do_not_fit, 0, 2);
+    tcase_add_test(group, older_version);
     tcase_add_test(group, names);
     tcase_add_test(group, replaces_at_commit_only);
     tcase_add_test(group, system_refuses);
     tcase_add_test(group, full_disk);
-    tcase_add_test(group, truncated);
-    tcase_add_test(group, flipped_bits);
+    tcase_add_loop_test(group, truncated, 0, 2);
+    tcase_add_loop_test(group, flipped_bits, 0, 2);
     tcase_add_test(group, oversized);
-    tcase_add_test(group, memory_refused);
+    tcase_add_loop_test(group, memory_refused, 0, 2);
     suite_add_tcase(suite, group);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -274,6 +274,11 @@ size_t mio__workers(const mio_context *context)
     return atomic_load_explicit(&context->threads, memory_order_relaxed);
 }
 
+size_t mio__workers_locked(const mio_context *context)
+{
+    return context->pool ? mio__workers(context) : 1;
+}
+
 typedef struct worker_share {
     mio__work work;
     void *argument;

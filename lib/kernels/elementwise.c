@@ -256,23 +256,56 @@ static size_t weight_place(const mio__shape *input, const mio__shape *output, si
     return ((blocks * kernel * kernel + tap) * input->block + in % input->block) * output->block + out % output->block;
 }
 
-/* So many output channels at a time, which fill a cache line: a block never begins or ends within them. */
+/* Output channels that are packed together, and their weights that are packed at a time: a cache line of each. A block
+   never begins or ends within them. */
 enum { TOGETHER = 16 };
 
-void mio__pack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const float *torch,
-                       mio__real *weights)
+/* turned[weight][channel] = weights [0, length) of the rows of count channels, 0 for further channels. */
+static void turn_weights(size_t count, size_t length, size_t row, const float *torch,
+                         mio__real turned[TOGETHER][TOGETHER])
 {
-    const size_t taps = kernel * kernel, row = input->channels * taps, tile = input->block * output->block;
-    memset(weights, 0, input->blocks * output->blocks * tile * taps * sizeof *weights);
-    for (size_t out = 0; out < output->channels; out += TOGETHER, torch += TOGETHER * row) {
-        const size_t left = output->channels - out, count = left < TOGETHER ? left : TOGETHER;
-        for (size_t in = 0; in < input->channels; in++) {
-            mio__real *to = weights + weight_place(input, output, kernel, out, in, 0);
-            for (size_t tap = 0; tap < taps; tap++)
-                for (size_t i = 0; i < count; i++)
-                    to[tap * tile + i] = torch[i * row + in * taps + tap];
-        }
+    if (count == TOGETHER && length == TOGETHER) { /* for the compiler, which unrolls it */
+        for (size_t k = 0; k < TOGETHER; k++)
+            for (size_t i = 0; i < TOGETHER; i++)
+                turned[k][i] = torch[i * row + k];
+        return;
     }
+    for (size_t k = 0; k < length; k++)
+        for (size_t i = 0; i < TOGETHER; i++)
+            turned[k][i] = i < count ? torch[i * row + k] : 0;
+}
+
+/* Weights [first, first + length) of the rows of output channels [out, out + count). A cache line is stored at once: their
+   places are far apart, and a line's worth of single stores for each would fill the CPU's queue of them. */
+static void pack_square(const mio__shape *input, const mio__shape *output, size_t kernel, size_t out, size_t count,
+                        size_t first, size_t length, const float *torch, mio__real *weights)
+{
+    const size_t taps = kernel * kernel, tile = input->block * output->block;
+    const size_t width = output->block < TOGETHER ? output->block : TOGETHER;
+    mio__real turned[TOGETHER][TOGETHER];
+    turn_weights(count, length, input->channels * taps, torch + first, turned);
+    for (size_t done = 0; done < length;) {
+        const size_t in = (first + done) / taps, tap = (first + done) % taps;
+        mio__real *to = weights + weight_place(input, output, kernel, out, in, tap);
+        for (size_t left = taps - tap; left > 0 && done < length; left--, done++, to += tile)
+            if (width == TOGETHER)
+                memcpy(to, turned[done], sizeof *turned);
+            else
+                memcpy(to, turned[done], width * sizeof **turned);
+    }
+}
+
+void mio__pack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, size_t first, size_t count,
+                       const float *torch, mio__real *weights)
+{
+    const size_t row = input->channels * kernel * kernel;
+    const size_t inputs = input->blocks * input->block, outputs = output->blocks * output->block;
+    if (first == 0 && (inputs > input->channels || outputs > output->channels))
+        memset(weights, 0, inputs * outputs * kernel * kernel * sizeof *weights);
+    for (size_t done = 0; done < count; done += TOGETHER)
+        for (size_t at = 0; at < row; at += TOGETHER)
+            pack_square(input, output, kernel, first + done, count - done < TOGETHER ? count - done : TOGETHER, at,
+                        row - at < TOGETHER ? row - at : TOGETHER, torch + done * row, weights);
 }
 
 void mio__unpack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, const mio__real *weights,

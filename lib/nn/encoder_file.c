@@ -283,14 +283,12 @@ typedef struct contents {
     double *both;          /* means, deviations */
     mio__real *values;     /* of all tensors, as stored */
     mio__real *own_values; /* what of that is to be freed */
-    float *torch;          /* room for one tensor */
 } contents;
 
 static void free_contents(mio_context *context, contents *read)
 {
     mio__free(context, read->both);
     mio__free(context, read->own_values);
-    mio__free(context, read->torch);
 }
 
 /* Where a tensor lies among the values, in elements. */
@@ -317,21 +315,94 @@ static int all_finite(size_t count, const float *values)
     return !wrong;
 }
 
-static mio_status read_tensor(const mio_encoder *encoder, const char *prefix, mio__archive *archive, size_t index,
-                              contents *read)
+/* Tensors are read in parts of some rows, which stay in the cache from the file to their storage. */
+enum { ROWS = 16, PART = 1 << 16 };
+
+static size_t rows_at_once(const mio__tensor *tensor)
 {
-    const mio__tensor *tensor = &encoder->tensors[index];
-    char name[256];
-    tensor_record(encoder, prefix, index, name);
-    const mio_status status = mio__archive_get(archive, name, read->torch, tensor->count * sizeof *read->torch);
-    if (status)
-        return status;
-    const int finite = all_finite(tensor->count, read->torch);
-    for (size_t i = 0; i < tensor->count && !finite; i++)
-        if (!isfinite(read->torch[i]))
-            return mio__fail(MIO_ERROR_FORMAT, "tensor '%s' of the file is not finite at place %zu", tensor->name, i);
-    mio__tensor_pack(encoder, index, read->torch, read->values + place_of(encoder, index));
+    const size_t row = tensor->count / mio__tensor_rows(tensor), rows = PART / row / ROWS * ROWS;
+    return rows > ROWS ? rows : ROWS;
+}
+
+static size_t largest_part(const mio_encoder *encoder)
+{
+    size_t largest = 1;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        const mio__tensor *tensor = &encoder->tensors[i];
+        const size_t part = rows_at_once(tensor) * (tensor->count / mio__tensor_rows(tensor));
+        largest = part > largest ? part : largest;
+    }
+    return largest;
+}
+
+/* All tensors of an encoder, one an item of parallel work. */
+typedef struct reading {
+    const mio_encoder *encoder;
+    const char *prefix;
+    const mio__archive *archive;
+    mio__real *values;
+    float *parts; /* each worker's */
+    size_t part_size;
+    atomic_int failure; /* a mio_status */
+} reading;
+
+static mio_status check_part(const mio__tensor *tensor, size_t first, size_t count, const float *values)
+{
+    const int finite = all_finite(count, values);
+    for (size_t i = 0; i < count && !finite; i++)
+        if (!isfinite(values[i]))
+            return mio__fail(MIO_ERROR_FORMAT, "tensor '%s' of the file is not finite at place %zu", tensor->name,
+                             first + i);
     return MIO_OK;
+}
+
+static mio_status read_tensor(const reading *job, size_t index, float *part)
+{
+    const mio__tensor *tensor = &job->encoder->tensors[index];
+    const size_t rows = mio__tensor_rows(tensor), row = tensor->count / rows, most = rows_at_once(tensor);
+    char name[256];
+    tensor_record(job->encoder, job->prefix, index, name);
+    mio__archive_reader reader;
+    mio_status status = mio__archive_begin(job->archive, name, tensor->count * sizeof *part, &reader);
+    for (size_t first = 0; first < rows && !status; first += most) {
+        const size_t count = rows - first < most ? rows - first : most;
+        status = mio__archive_next(&reader, part, count * row * sizeof *part);
+        if (!status)
+            status = check_part(tensor, first * row, count * row, part);
+        if (!status)
+            mio__tensor_pack_rows(job->encoder, index, first, count, part, job->values + place_of(job->encoder, index));
+    }
+    return mio__archive_end(&reader, status);
+}
+
+/* From the last tensor on, as a network's largest come late: they should not be begun when all else is done. */
+static void read_item(void *argument, size_t item, size_t worker)
+{
+    reading *job = argument;
+    const size_t index = job->encoder->graph.tensor_count - 1 - item;
+    mio_status status = atomic_load_explicit(&job->failure, memory_order_relaxed);
+    if (!status && (status = read_tensor(job, index, job->parts + worker * job->part_size)))
+        atomic_store_explicit(&job->failure, status, memory_order_relaxed);
+}
+
+/* Reads all tensors to values, which are laid out as the encoder's. */
+static mio_status read_tensors(const mio_encoder *encoder, const char *prefix, const mio__archive *archive,
+                               mio__real *values)
+{
+    const size_t workers = mio__workers(encoder->context), count = encoder->graph.tensor_count;
+    reading job = {encoder, prefix, archive, values, NULL, largest_part(encoder), 0};
+    job.parts = mio__alloc(encoder->context, workers * job.part_size * sizeof *job.parts);
+    if (!job.parts)
+        return MIO_ERROR_MEMORY;
+    mio__parallel(encoder->context, workers, count, read_item, &job);
+    /* A message belongs to the thread on which something failed, so damage is met again on this one. */
+    mio_status status = MIO_OK;
+    if (job.failure == MIO_ERROR_MEMORY)
+        status = mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to read a tensor");
+    for (size_t i = 0; i < count && job.failure && !status; i++)
+        status = read_tensor(&job, i, job.parts);
+    mio__free(encoder->context, job.parts);
+    return status;
 }
 
 /* fresh: values go straight into the encoder, which is thrown away if one of them is refused. */
@@ -342,27 +413,19 @@ static mio_status read_contents(const mio_encoder *encoder, mio__archive *archiv
     if (!fresh)
         read->own_values = mio__alloc_zeroed(encoder->context, values_count(encoder), sizeof *read->own_values);
     read->values = fresh ? encoder->values : read->own_values;
-    read->torch = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *read->torch);
-    if (!read->both || !read->values || !read->torch)
+    if (!read->both || !read->values)
         return MIO_ERROR_MEMORY;
     mio_status status = mio__archive_get(archive, norm_record, read->both, 2 * size);
     for (size_t c = 0; c < channels && !status; c++)
         if (!isfinite(read->both[c]) || !isfinite(read->both[channels + c]) || read->both[channels + c] <= 0)
             status = mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an impossible mean or deviation for channel %zu",
                                norm_record, c);
-    for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++)
-        status = read_tensor(encoder, tensor_prefix, archive, i, read);
-    return status;
+    return status ? status : read_tensors(encoder, tensor_prefix, archive, read->values);
 }
 
 mio_status mio__encoder_read_tensors(mio_encoder *encoder, const char *prefix, mio__archive *archive)
 {
-    contents read = {.values = encoder->values};
-    read.torch = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *read.torch);
-    mio_status status = read.torch ? MIO_OK : MIO_ERROR_MEMORY;
-    for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++)
-        status = read_tensor(encoder, prefix, archive, i, &read);
-    free_contents(encoder->context, &read);
+    const mio_status status = read_tensors(encoder, prefix, archive, encoder->values);
     mio__encoder_changed(encoder);
     return status;
 }

@@ -71,8 +71,7 @@ static mio__inference *kind_of(mio_encoder *encoder, size_t lanes)
     return &encoder->inference[kind];
 }
 
-/* Under the lock: a plan for the present algorithm, with convolutions prepared for the present weights. Prepared on
-   this thread alone: an executor that runs other calls while it waits would otherwise meet the lock again. */
+/* Under the lock: a plan for the present algorithm, with convolutions prepared for the present weights. */
 static mio_status ready_plan(mio_encoder *encoder, mio__inference *inference, size_t lanes)
 {
     if (inference->plan && (inference->plan->algorithm != mio__encoder_algorithm(encoder) ||
@@ -89,7 +88,7 @@ static mio_status ready_plan(mio_encoder *encoder, mio__inference *inference, si
         inference->plan->tuned = encoder->tuned;
     }
     if (inference->plan->prepared != encoder->version) {
-        const mio__pass pass = {inference->plan, encoder->tensors, NULL, NULL, 1};
+        const mio__pass pass = {inference->plan, encoder->tensors, NULL, NULL, mio__workers_locked(encoder->context)};
         mio__pass_prepare(&pass);
         inference->plan->prepared = encoder->version;
     }

@@ -72,10 +72,15 @@ const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char 
 
 /* ---- tensors.c ---- */
 
-/** Lays out tensors, names and values. */
+/** Lays out tensors, names and values; weights are still to be written, by mio__tensor_pack or as a copy of another's. */
 mio_status mio__encoder_make_tensors(mio_encoder *encoder);
 /** The layer that owns a tensor. */
 const mio__layer *mio__tensor_layer(const mio_encoder *encoder, size_t tensor);
+/** Extent of a tensor's first dimension; a single number has one row. */
+size_t mio__tensor_rows(const mio__tensor *tensor);
+/** Stores rows [first, first + count) of a tensor, which torch begins with; first: a multiple of 16. To begin at row 0. */
+void mio__tensor_pack_rows(const mio_encoder *encoder, size_t tensor, size_t first, size_t count, const float *torch,
+                           mio__real *stored);
 /** Between a tensor's storage and PyTorch's layout. values: tensor count elements. */
 void mio__tensor_pack(const mio_encoder *encoder, size_t tensor, const float *torch, mio__real *stored);
 void mio__tensor_unpack(const mio_encoder *encoder, size_t tensor, const mio__real *stored, float *torch);

@@ -80,6 +80,20 @@ static mio_status make_names(mio_encoder *encoder)
     return MIO_OK;
 }
 
+/* Their filling is 0 from now on, but for weights of several dimensions, which nobody reads before mio__tensor_pack has
+   written all of them: their memory is first touched by the threads that load them. */
+static void place_tensors(mio_encoder *encoder)
+{
+    mio__real *next = encoder->values;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        mio__tensor *tensor = &encoder->tensors[i];
+        const size_t unset = tensor->rank > 1 ? tensor->stored : 0;
+        memset(next + unset, 0, (room_of(tensor) - unset) * sizeof *next);
+        tensor->value = next;
+        next += room_of(tensor);
+    }
+}
+
 mio_status mio__encoder_make_tensors(mio_encoder *encoder)
 {
     const mio__layers *layers = &encoder->graph.layers;
@@ -94,14 +108,10 @@ mio_status mio__encoder_make_tensors(mio_encoder *encoder)
             *tensor = describe(encoder, &layers->items[i], part);
             total += room_of(tensor);
         }
-    encoder->values = mio__alloc_zeroed(encoder->context, total ? total : 1, sizeof *encoder->values);
+    encoder->values = mio__alloc(encoder->context, (total ? total : 1) * sizeof *encoder->values);
     if (!encoder->values)
         return MIO_ERROR_MEMORY;
-    mio__real *next = encoder->values;
-    for (size_t i = 0; i < count; i++) {
-        encoder->tensors[i].value = next;
-        next += room_of(&encoder->tensors[i]);
-    }
+    place_tensors(encoder);
     return make_names(encoder);
 }
 
@@ -136,16 +146,27 @@ const mio__layer *mio__tensor_layer(const mio_encoder *encoder, size_t tensor)
     return &layers->items[i];
 }
 
-void mio__tensor_pack(const mio_encoder *encoder, size_t tensor, const float *torch, mio__real *stored)
+size_t mio__tensor_rows(const mio__tensor *tensor)
+{
+    return tensor->rank ? tensor->shape[0] : 1;
+}
+
+void mio__tensor_pack_rows(const mio_encoder *encoder, size_t tensor, size_t first, size_t count, const float *torch,
+                           mio__real *stored)
 {
     const mio__layer *layer = mio__tensor_layer(encoder, tensor);
     if (is_weight(layer, tensor - layer->tensor)) {
         const mio__shape input = input_shape(encoder, layer), output = output_shape(layer);
-        mio__pack_weights(&input, &output, layer->kernel, torch, stored);
+        mio__pack_weights(&input, &output, layer->kernel, first, count, torch, stored);
         return;
     }
-    for (size_t i = 0; i < encoder->tensors[tensor].count; i++)
-        stored[i] = (mio__real)torch[i];
+    for (size_t i = 0; i < count; i++)
+        stored[first + i] = (mio__real)torch[i];
+}
+
+void mio__tensor_pack(const mio_encoder *encoder, size_t tensor, const float *torch, mio__real *stored)
+{
+    mio__tensor_pack_rows(encoder, tensor, 0, mio__tensor_rows(&encoder->tensors[tensor]), torch, stored);
 }
 
 void mio__tensor_unpack(const mio_encoder *encoder, size_t tensor, const mio__real *stored, float *torch)

@@ -470,7 +470,7 @@ static void check_conv(const problem *p, mio__conv_algorithm algorithm, int prin
     const size_t inputs = mio__tensor_size(&g.input, &g.images), outputs = mio__tensor_size(&g.output, &g.images);
     const size_t weights = mio__conv_weight_count(&g.input, &g.output, g.kernel);
     float *torch = uniform(5, p->in * p->out * p->kernel * p->kernel), *w = blocked_memory(weights * sizeof *w);
-    mio__pack_weights(&g.input, &g.output, g.kernel, torch, w);
+    mio__pack_weights(&g.input, &g.output, g.kernel, 0, g.output.channels, torch, w);
     uint16_t *x = activations(&g.input, &g.images, 1, 0), *dy = activations(&g.output, &g.images, 2, 1);
     float *fx = widened(inputs, x), *fdy = widened(outputs, dy), *y = blocked_memory(outputs * sizeof *y),
           *dx = blocked_memory(inputs * sizeof *dx), *dw = blocked_memory(weights * sizeof *dw);

@@ -430,8 +430,10 @@ static void expect_damage(const unsigned char *bytes, size_t size)
     ck_assert_uint_eq(allocator.blocks, blocks);
 }
 
+/* Also where another thread than the caller's meets the damage. */
 START_TEST(damaged_files)
 {
+    good(mio_context_set(context, "threads", _i));
     mio_encoder *encoder = trained(context);
     good(mio_encoder_save(encoder, path));
     mio_encoder_release(encoder);
@@ -549,7 +551,7 @@ int main(void)
     tcase_add_test(passes, steps_without_allocation);
     tcase_add_test(passes, plan_shares_memory);
     tcase_add_test(files, saves_and_loads_every_bit);
-    tcase_add_test(files, damaged_files);
+    tcase_add_loop_test(files, damaged_files, 1, 4);
     tcase_add_test(files, lying_graphs);
     tcase_add_test(memory, memory_refused);
     SRunner *runner = srunner_create(suite);

@@ -57,6 +57,14 @@ static int is_the_hosts(const mio__part *part, const char *parameter)
     return 0;
 }
 
+/* bf16 where the CPU has none: weights and their state are fp32 in any case, so such a run goes on in the trainer's own
+   precision (mio__encoder_restore warns). */
+static int is_beyond_this_cpu(const mio__part *part, const char *parameter, double value)
+{
+    return !strcmp(part->name, "encoder") && !strcmp(parameter, "precision") && value == MIO__BF16 &&
+           !mio__target_has_bf16();
+}
+
 /* ---- saving ---- */
 
 static mio_status put_text(mio__archive_writer *writer, const char *name, const char *text)
@@ -243,7 +251,7 @@ static mio_status read_part(restoration *r, size_t index)
             return mio__fail(MIO_ERROR_FORMAT, "%s: the %s has no parameter '%.60s' here; the file is from another "
                                                "version of the library",
                              r->path, part->name, name);
-        if (!is_the_hosts(part, name))
+        if (!is_the_hosts(part, name) && !is_beyond_this_cpu(part, name, values[at]))
             r->new_values[index][place] = values[at];
     }
     return at * sizeof *values == size ? MIO_OK

@@ -1,6 +1,8 @@
 #define _DEFAULT_SOURCE /* fork, usleep, mkdtemp, RLIMIT_FSIZE */
 #include "tiny.h"
 
+#include "kernels/target.h"
+#include "nn/network.h"
 #include "train/trainer.h"
 
 #include <signal.h>
@@ -101,6 +103,46 @@ START_TEST(parameters_come_back)
     ck_assert_double_eq(value, 1);
     ck_assert_int_eq(mio_trainer_get(restored, "epochs", &value), MIO_OK);
     ck_assert_double_eq(value, 100); /* how far to go is the host's to say */
+    mio_trainer_release(saved);
+    mio_trainer_release(restored);
+    mio_context_release(context);
+}
+END_TEST
+
+static void count_precision_warnings(void *user, int32_t level, const char *message)
+{
+    *(size_t *)user += level == MIO_LOG_WARNING && strstr(message, "another precision") != NULL;
+}
+
+/* A run of a CPU with bf16 goes on, in fp32 where this one has none. The checkpoint is made here by claiming bf16. */
+START_TEST(precision_that_this_cpu_lacks)
+{
+    size_t warnings = 0;
+    const mio_log log = {sizeof log, &warnings, count_precision_warnings};
+    mio_context_options hooks = {.struct_size = sizeof hooks, .log = &log};
+    mio_context *context;
+    ck_assert_int_eq(mio_context_create_with(&hooks, &context), MIO_OK);
+    mio_trainer *saved = new_trainer(context, NULL), *restored = new_trainer(context, NULL);
+    tiny_run(saved, 2, NULL);
+    mio_encoder *encoder = mio_trainer_encoder(saved);
+    size_t index = 0;
+    mio_parameter_info info = {.struct_size = sizeof info};
+    while (!mio_encoder_parameter(encoder, index, &info) && strcmp(info.name, "precision"))
+        index++;
+    encoder->settings.values[index] = 1;
+    ck_assert_int_eq(mio_trainer_save(saved, path), MIO_OK);
+    encoder->settings.values[index] = 0;
+    ck_assert_msg(!mio_trainer_restore(restored, path), "%s", mio_last_error());
+    double precision;
+    ck_assert_int_eq(mio_encoder_get(mio_trainer_encoder(restored), "precision", &precision), MIO_OK);
+    ck_assert(precision == mio__target_has_bf16());
+    ck_assert_uint_eq(warnings, !mio__target_has_bf16());
+    ck_assert_uint_eq(mio_trainer_steps_done(restored), 2);
+    ck_assert_int_eq(mio_encoder_set(mio_trainer_encoder(restored), "precision", 0), MIO_OK);
+    ck_assert(tiny_equal(saved, restored));
+    tiny_run(saved, 1, NULL);
+    tiny_run(restored, 1, NULL);
+    ck_assert(tiny_equal(saved, restored));
     mio_trainer_release(saved);
     mio_trainer_release(restored);
     mio_context_release(context);
@@ -341,6 +383,7 @@ int main(void)
     tcase_add_loop_test(tests, resumed_run_is_the_same_run, 0, sizeof runs / sizeof *runs);
     tcase_add_test(tests, saving_changes_nothing);
     tcase_add_test(tests, parameters_come_back);
+    tcase_add_test(tests, precision_that_this_cpu_lacks);
     tcase_add_test(tests, batch_size_changes_in_mid_epoch);
     tcase_add_test(tests, encoder_can_be_loaded_from_it);
     tcase_add_loop_test(tests, other_parts_are_refused, 0, 3);

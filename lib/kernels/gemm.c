@@ -23,6 +23,7 @@ static kernel resolve(const mio__gemm *gemm, int accumulate)
     const int flags = gemm->transpose_b ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
     if (gemm->transpose_a)
         return NULL;
+    mio__jit_start();
     return (kernel)libxsmm_smmdispatch_reducebatch_addr((libxsmm_blasint)gemm->m, (libxsmm_blasint)gemm->n,
                                                         (libxsmm_blasint)gemm->k, &lda, &ldb, &ldc, &alpha, &beta,
                                                         &flags, NULL);

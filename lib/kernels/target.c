@@ -1,12 +1,32 @@
 #include "kernels/target.h"
 
+#include <libxsmm.h>
 #include <mio/context.h>
+#include <unistd.h>
+
+/* libxsmm 1.17 locks a file in /tmp to learn whether it is alone on the machine, and keeps what fcntl returned, 0, for its
+   descriptor: when the process ends, or unloads the library, it would close the host's standard input. Nothing here needs
+   the lock, so the file goes at once, and libxsmm's end finds nothing to close. Other versions may lack these names. */
+extern int internal_singleton_handle __attribute__((weak));
+extern char internal_singleton_fname[] __attribute__((weak));
+
+void mio__jit_start(void)
+{
+    libxsmm_init(); /* returns at once but for the first time */
+    if (!&internal_singleton_handle || !&internal_singleton_fname)
+        return;
+    const int handle = __atomic_exchange_n(&internal_singleton_handle, -1, __ATOMIC_ACQ_REL);
+    if (handle < 0)
+        return;
+    unlink(internal_singleton_fname);
+    if (handle > 0)
+        close(handle);
+}
 
 #ifdef MIO_HAVE_X86_VARIANTS
-#include <libxsmm.h>
-
 mio__target_level mio__target(void)
 {
+    mio__jit_start();
     const int id = libxsmm_get_target_archid();
     if (id >= LIBXSMM_X86_AVX512_CORE && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))

@@ -4,6 +4,8 @@
 
 typedef enum mio__target_level { MIO__TARGET_GENERIC, MIO__TARGET_AVX2, MIO__TARGET_AVX512 } mio__target_level;
 
+/** To be called before any function of libxsmm that starts it: it then leaves the host's files alone. */
+void mio__jit_start(void);
 /** Level of the vector kernels: libxsmm's target (LIBXSMM_TARGET can lower it), never above what the CPU has. */
 mio__target_level mio__target(void);
 /** Whether there are kernels for bf16: they need AVX-512 with its BF16 extension, and nothing else stands in for it. */

@@ -97,6 +97,19 @@ static mio_recipe *recipe_for(mio_context *context, const options *o, const char
     return recipe;
 }
 
+/* Mistakes are found before anything is trained: one step with each loss. */
+static void try_step(const evaluation *e, const options *o, const char *loss)
+{
+    mio_recipe *recipe = recipe_for(e->context, o, loss);
+    mio_trainer *trainer;
+    mio_step_report report = {.struct_size = sizeof report};
+    check(mio_recipe_build(recipe, e->train, &trainer));
+    if (mio_trainer_step(trainer, &report))
+        leave(EXIT_FAILED, "the loss '%s': %s", loss, mio_last_error());
+    mio_trainer_release(trainer);
+    mio_recipe_release(recipe);
+}
+
 /* Steps the trainer to its end and looks at the encoder at even distances. */
 static void train(mio_trainer *trainer, const options *o, comparison_batch *batch, comparison *c)
 {
@@ -163,16 +176,18 @@ int main(int argc, char **argv)
         if (count == MOST_LOSSES)
             leave(EXIT_USAGE, "--losses takes at most %d names", MOST_LOSSES);
         losses[count++].loss = name;
-        mio_recipe_release(recipe_for(e.context, &o, name)); /* mistakes are found before anything is trained */
     }
     check(mio_dataset_open(e.context, o.format, o.path, o.train, &e.train));
     check(mio_dataset_open(e.context, o.format, o.path, o.test, &e.test));
-    evaluation_begin(&e, NULL);
     for (size_t i = 0; i < count; i++)
+        try_step(&e, &o, losses[i].loss);
+    evaluation_begin(&e, NULL);
+    for (size_t i = 0; i < count; i++) { /* what is done is written at once */
         compare(&e, &o, &losses[i], untrained);
-    comparison_write_page(o.output, o.title, count, losses, untrained[0], untrained[1]);
-    if (o.json)
-        comparison_write_json(o.json, count, losses);
+        comparison_write_page(o.output, o.title, i + 1, losses, untrained[0], untrained[1]);
+        if (o.json)
+            comparison_write_json(o.json, i + 1, losses);
+    }
     evaluation_end(&e);
     free(losses);
     free(o.losses);

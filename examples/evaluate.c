@@ -101,15 +101,31 @@ static void measure_encoder(evaluation *e, const char *name, const options *o, m
     mio_encoder_release(encoder);
 }
 
+/* The next fraction of --finetune; *text moves on to the one after it. */
+static double next_fraction(const options *o, const char **text)
+{
+    char *end;
+    const double fraction = strtod(*text, &end);
+    if (end == *text || (*end && *end != ','))
+        leave(EXIT_USAGE, "--finetune takes fractions between commas, not '%s'", o->finetune);
+    *text = *end ? end + 1 : end;
+    return fraction;
+}
+
+/* Before anything is measured. */
+static void check_finetuning(mio_encoder *encoder, const options *o)
+{
+    mio_finetune *finetune;
+    check(mio_finetune_create(encoder, &finetune));
+    for (const char *text = o->finetune; *text;)
+        check(mio_finetune_set(finetune, "label_fraction", next_fraction(o, &text)));
+    mio_finetune_release(finetune);
+}
+
 static void measure_finetuning(evaluation *e, const options *o)
 {
-    const char *text = o->finetune;
-    for (char *end; *text; text = *end ? end + 1 : end) {
-        const double fraction = strtod(text, &end);
-        if (end == text || (*end && *end != ','))
-            leave(EXIT_USAGE, "--finetune takes fractions between commas, not '%s'", o->finetune);
-        evaluate_finetuning(e, o->encoder, fraction, o->epochs, o->augment);
-    }
+    for (const char *text = o->finetune; *text;)
+        evaluate_finetuning(e, o->encoder, next_fraction(o, &text), o->epochs, o->augment);
 }
 
 int main(int argc, char **argv)
@@ -122,6 +138,8 @@ int main(int argc, char **argv)
     if (o.threads > 0)
         check(mio_context_set(e.context, "threads", o.threads));
     check(mio_encoder_load(e.context, o.encoder, &encoder));
+    if (o.finetune)
+        check_finetuning(encoder, &o);
     check(mio_dataset_open(e.context, o.format, o.path, o.train, &e.train));
     check(mio_dataset_open(e.context, o.format, o.path, o.test, &e.test));
     evaluation_begin(&e, o.json);

@@ -4,10 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The training split's label of a class of the test split. Folders of images number their classes in each split on its own,
+   so a class that has no test images would shift all later ones. */
+static int32_t training_label(const evaluation *e, int32_t label)
+{
+    const char *name = mio_dataset_class_name(e->test, (size_t)label);
+    if (!name || !mio_dataset_class_name(e->train, 0))
+        return label;
+    for (size_t class = 0; class < mio_dataset_class_count(e->train); class ++)
+        if (!strcmp(mio_dataset_class_name(e->train, class), name))
+            return (int32_t)class;
+    leave(EXIT_FAILED, "the test split has a class '%s', which the training split lacks", name);
+}
+
 void evaluation_begin(evaluation *e, const char *json_path)
 {
     e->train_labels = labels_of(e->train);
     e->test_labels = labels_of(e->test);
+    for (size_t i = 0; i < mio_dataset_count(e->test); i++)
+        e->test_labels[i] = training_label(e, e->test_labels[i]);
     e->classes = mio_dataset_class_count(e->train);
     if (json_path && !(e->json = fopen(json_path, "w")))
         leave(EXIT_FAILED, "cannot write '%s': %s", json_path, strerror(errno));

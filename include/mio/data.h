@@ -87,7 +87,8 @@ MIO_API size_t mio_dataset_channels(const mio_dataset *dataset);
 MIO_API mio_status mio_dataset_image_size(const mio_dataset *dataset, size_t index, size_t *height, size_t *width);
 /** Copies one image out: height x width x channels bytes, packed; capacity in bytes. */
 MIO_API mio_status mio_dataset_image(const mio_dataset *dataset, size_t index, size_t capacity, uint8_t *pixels);
-/** Label of one image, -1 where there is none. */
+/** Label of one image, -1 where there is none. Splits of a "folder" are opened each on its own, and each numbers its own classes:
+    compare their names. */
 MIO_API mio_status mio_dataset_label(const mio_dataset *dataset, size_t index, int32_t *label);
 /** Number of classes: the highest label + 1, 0 without labels. A subset or a split has its parent's. */
 MIO_API size_t mio_dataset_class_count(const mio_dataset *dataset);

@@ -39,6 +39,16 @@ def png(pixels):
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
+def write_classes(folder, classes, seed=3, count=12):
+    """PNG images of the given classes, each in the folder of its letter."""
+    generator = random.Random(seed)
+    for label in classes:
+        place = pathlib.Path(folder) / "abcd"[label]
+        place.mkdir(parents=True)
+        for i in range(count):
+            (place / f"{i}.png").write_bytes(png(grating(generator, label)))
+
+
 def write_folder(folder, seed=2, count=24):
     """PNG images, some in a sub-folder; returns their names in the library's order."""
     folder = pathlib.Path(folder)

@@ -220,11 +220,31 @@ class Results(WithData):
             self.assertIn(f"{100 * row['accuracy']:.2f} %", printed)
         self.assertGreater(max(row["accuracy"] for row in rows), 0.5)  # four classes, easily told apart
 
+    def test_evaluate_classes_by_name(self):
+        """A class without test images shifts no labels; one without training images is refused."""
+        some = self.folder / "some"
+        images.write_classes(some / "train", [0, 1, 2])
+        images.write_classes(some / "test", [1, 2], seed=4)
+        images.write_classes(some / "more", [1, 3], seed=5)
+        arguments = ["evaluate", self.whole / "encoder.mio", "--dataset", "folder", some, "--raw", "--probe", "none",
+                     "--knn", "dino", "--json", self.folder / "some.json"]
+        run(*arguments)
+        rows = json.loads((self.folder / "some.json").read_text())
+        self.assertGreater(min(row["accuracy"] for row in rows), 0.7)
+        self.assertIn("class 'd'", run(*arguments, "--test", "more", code=1)[1])
+
+    def test_compare_losses_finds_mistakes_first(self):
+        page = self.folder / "never.html"
+        printed, said = run("compare_losses", "--dataset", "idx", self.idx, *SMALL, "--losses", "mio,byol", "--output",
+                            page, code=1)
+        self.assertIn("byol", said)
+        self.assertNotIn("untrained", printed)
+
     def test_evaluate_mistakes(self):
         encoder, data = self.whole / "encoder.mio", ["--dataset", "idx", self.idx]
         for culprit, arguments in (("fast", [encoder, *data, "--probe", "fast"]),
                                    ("some", [encoder, *data, "--finetune", "some"]),
-                                   ("label_fraction", [encoder, *data, "--probe", "none", "--finetune", "2"]),
+                                   ("label_fraction", [encoder, *data, "--probe", "none", "--finetune", "1,2"]),
                                    ("--dataset", [encoder])):
             self.assertIn(culprit, run("evaluate", *arguments, code=2)[1])
         self.assertIn("t10k-images", run("evaluate", self.idx / "t10k-images-idx3-ubyte", *data, code=1)[1])

@@ -144,7 +144,8 @@ MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t inde
  * saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and mio_trainer_restore brings it
  * back.
  * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before.
- * Memory while it measures: input, output and weights of one convolution at a time.
+ * Memory while it measures: what one convolution at a time needs, its gradients, its weights as every method derives them
+ * and up to 64 MiB that empty the cache between runs included.
  */
 MIO_API mio_status mio_encoder_tune(mio_encoder *encoder, size_t views, size_t count, double seconds);
 /**

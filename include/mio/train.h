@@ -122,8 +122,9 @@ MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path
 /**
  * Restores a checkpoint into a trainer built from the same parts; the run then continues bit for bit. If anything does not
  * fit (the message says what) the trainer is unchanged. The parameters of all parts come back too, but for those that no
- * step depends on ("epochs", "steps", "monitor_interval", "prefetch"). Logs a warning if the kernel target differs. A run in
- * bf16 goes on in fp32, with a warning, where the CPU has no bf16.
+ * step depends on ("epochs", "steps", "monitor_interval", "prefetch") and for a schedule's "total" that is the length of the
+ * run (see mio_recipe): a longer or shorter run stretches its schedule. Logs a warning if the kernel target differs. A run
+ * in bf16 goes on in fp32, with a warning, where the CPU has no bf16.
  */
 MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 

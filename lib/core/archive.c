@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -395,7 +397,7 @@ static mio_status read_structure(mio__archive *archive)
 
 static mio_status open_file(mio__archive *archive)
 {
-    archive->file = open(archive->path, O_RDONLY | O_CLOEXEC);
+    archive->file = open(archive->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* no waiting for a pipe */
     struct stat facts;
     if (archive->file < 0 || fstat(archive->file, &facts))
         return mio__file_failure("open", archive->path, errno);
@@ -440,6 +442,27 @@ static const archive_record *find_record(const mio__archive *archive, const char
         if (!strcmp(archive->records[i].name, name))
             return &archive->records[i];
     return NULL;
+}
+
+mio_status mio__archive_refuse(const mio__archive *archive, const char *name, const char *format, ...)
+{
+    char reason[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    const archive_record *record = find_record(archive, name);
+    return mio__fail(MIO_ERROR_FORMAT, "'%s': record '%s' at offset %llu: %s", archive->path, name,
+                     record ? (unsigned long long)record->offset : 0, reason);
+}
+
+mio_status mio__archive_blame(const mio__archive *archive, const char *name, mio_status status)
+{
+    if (status != MIO_ERROR_FORMAT)
+        return status;
+    char reason[400];
+    snprintf(reason, sizeof reason, "%.399s", mio_last_error());
+    return mio__archive_refuse(archive, name, "%s", reason);
 }
 
 int mio__archive_has(const mio__archive *archive, const char *name)

@@ -31,6 +31,11 @@ mio_status mio__archive_open(mio_context *context, const char *path, mio__archiv
 void mio__archive_close(mio__archive *archive);
 /** Size of a record, or MIO_ERROR_FORMAT naming file and record. */
 mio_status mio__archive_size(const mio__archive *archive, const char *name, size_t *size);
+/** Fails with MIO_ERROR_FORMAT: file, record, its offset and, in words, what is wrong with its contents. */
+__attribute__((format(printf, 3, 4))) mio_status mio__archive_refuse(const mio__archive *archive, const char *name,
+                                                                     const char *format, ...);
+/** The same for a status that a reader of the contents returned, in its words; other statuses stay as they are. */
+mio_status mio__archive_blame(const mio__archive *archive, const char *name, mio_status status);
 /** 1 if there is such a record. */
 int mio__archive_has(const mio__archive *archive, const char *name);
 /** Reads a record of exactly `size` bytes into bytes. Errors: MIO_ERROR_FORMAT (another size, bad data, bad CRC),

@@ -20,15 +20,21 @@ mio_status mio__file_failure(const char *action, const char *path, int error)
 
 /* ---- writing ---- */
 
+/* Bytes of the file's own name that the temporary's begins with: names end at 255. */
+enum { NAME_PART = 200 };
+
 /* A file of its own beside path, whoever else is writing there. */
 static mio_status open_temporary(mio__file *file)
 {
-    const size_t size = strlen(file->path) + 48;
+    const char *slash = strrchr(file->path, '/'), *name = slash ? slash + 1 : file->path;
+    const size_t length = strlen(name), folder = (size_t)(name - file->path);
+    const int kept = (int)(folder + (length < NAME_PART ? length : NAME_PART));
+    const size_t size = (size_t)kept + 48;
     file->temporary = mio__alloc(file->context, size);
     if (!file->temporary)
         return MIO_ERROR_MEMORY;
     for (int attempt = 0;; attempt++) {
-        snprintf(file->temporary, size, "%s.%ld.%d.tmp", file->path, (long)getpid(), attempt);
+        snprintf(file->temporary, size, "%.*s.%ld.%d.tmp", kept, file->path, (long)getpid(), attempt);
         file->descriptor = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file->descriptor >= 0)
             return MIO_OK;
@@ -80,8 +86,8 @@ static mio_status replace_old(mio__file *file)
     return MIO_OK;
 }
 
-/* After a power cut the folder, too, must know the new file. */
-static mio_status sync_folder(mio__file *file)
+/* After a power cut the folder, too, must know the new file, which is in its place by now whatever comes. */
+static void sync_folder(mio__file *file)
 {
     char *slash = strrchr(file->path, '/');
     if (slash)
@@ -89,18 +95,19 @@ static mio_status sync_folder(mio__file *file)
     const char *folder = slash ? file->path : ".";
     const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
-        return MIO_OK; /* a folder that may be written but not read */
+        return; /* a folder that may be written but not read */
     /* Some file systems cannot sync a folder and say EINVAL. */
-    const int error = fsync(descriptor) && errno != EINVAL ? errno : 0;
+    if (fsync(descriptor) && errno != EINVAL)
+        mio__log(file->context, MIO_LOG_WARNING,
+                 "the folder '%s' cannot be synced: after a power cut the old file may be back", folder);
     close(descriptor);
-    return error ? mio__file_failure("sync the folder", folder, error) : MIO_OK;
 }
 
 mio_status mio__file_commit(mio__file *file)
 {
-    mio_status status = replace_old(file);
+    const mio_status status = replace_old(file);
     if (!status)
-        status = sync_folder(file);
+        sync_folder(file);
     mio__file_abandon(file);
     return status;
 }
@@ -164,7 +171,7 @@ static mio_status read_open(mio_context *context, int descriptor, const char *pa
 
 mio_status mio__file_read(mio_context *context, const char *path, size_t limit, char **bytes, size_t *size)
 {
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* no waiting for a pipe */
     if (descriptor < 0)
         return mio__file_failure("open", path, errno);
     const mio_status status = read_open(context, descriptor, path, limit, bytes, size);

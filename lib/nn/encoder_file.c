@@ -182,7 +182,7 @@ static mio_status read_record(mio_context *context, mio__archive *archive, const
 
 static mio_status bad_graph(const char *what)
 {
-    return mio__fail(MIO_ERROR_FORMAT, "the record '%s' does not describe a network: %s", graph_record, what);
+    return mio__fail(MIO_ERROR_FORMAT, "no network: %s", what);
 }
 
 /* What the builder would refuse in a program is damage in a file. */
@@ -253,8 +253,8 @@ static mio_status check_tensors(const mio__layers *layers, mio__archive *archive
         if (status)
             return status;
         if (found != expected * sizeof(float))
-            return mio__fail(MIO_ERROR_FORMAT, "the record '%s' has %zu bytes; the network needs %zu", name, found,
-                             expected * sizeof(float));
+            return mio__archive_refuse(archive, name, "it has %zu bytes; the network needs %zu", found,
+                                       expected * sizeof(float));
     }
     return MIO_OK;
 }
@@ -268,11 +268,11 @@ static mio_status read_network(mio_context *context, mio__archive *archive, mio_
         return status;
     mio__layers layers = {.context = context};
     mio__outputs outputs = {-1, -1, -1};
-    status = read_layers(context, bytes, size, &layers, &outputs);
+    status = mio__archive_blame(archive, graph_record, read_layers(context, bytes, size, &layers, &outputs));
     if (!status)
         status = check_tensors(&layers, archive);
     if (!status)
-        status = as_damage(mio__encoder_create(&layers, &outputs, encoder));
+        status = mio__archive_blame(archive, graph_record, as_damage(mio__encoder_create(&layers, &outputs, encoder)));
     mio__layers_free(&layers);
     mio__free(context, bytes);
     return status;
@@ -318,18 +318,23 @@ static int all_finite(size_t count, const float *values)
 /* Tensors are read in parts of some rows, which stay in the cache from the file to their storage. */
 enum { ROWS = 16, PART = 1 << 16 };
 
+static size_t row_length(const mio__tensor *tensor)
+{
+    return tensor->count / mio__tensor_rows(tensor);
+}
+
 static size_t rows_at_once(const mio__tensor *tensor)
 {
-    const size_t row = tensor->count / mio__tensor_rows(tensor), rows = PART / row / ROWS * ROWS;
-    return rows > ROWS ? rows : ROWS;
+    const size_t all = mio__tensor_rows(tensor), rows = PART / row_length(tensor) / ROWS * ROWS;
+    const size_t some = rows > ROWS ? rows : ROWS;
+    return some < all ? some : all;
 }
 
 static size_t largest_part(const mio_encoder *encoder)
 {
     size_t largest = 1;
     for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
-        const mio__tensor *tensor = &encoder->tensors[i];
-        const size_t part = rows_at_once(tensor) * (tensor->count / mio__tensor_rows(tensor));
+        const size_t part = rows_at_once(&encoder->tensors[i]) * row_length(&encoder->tensors[i]);
         largest = part > largest ? part : largest;
     }
     return largest;
@@ -346,20 +351,21 @@ typedef struct reading {
     atomic_int failure; /* a mio_status */
 } reading;
 
-static mio_status check_part(const mio__tensor *tensor, size_t first, size_t count, const float *values)
+/* The first of count values, the first of which has the given place, that is not finite; SIZE_MAX if all are. */
+static size_t find_not_finite(size_t count, size_t place, const float *values)
 {
-    const int finite = all_finite(count, values);
-    for (size_t i = 0; i < count && !finite; i++)
-        if (!isfinite(values[i]))
-            return mio__fail(MIO_ERROR_FORMAT, "tensor '%s' of the file is not finite at place %zu", tensor->name,
-                             first + i);
-    return MIO_OK;
+    size_t i = all_finite(count, values) ? count : 0;
+    while (i < count && isfinite(values[i]))
+        i++;
+    return i < count ? place + i : SIZE_MAX;
 }
 
+/* Whether the tensor is finite is said of a sound record only. */
 static mio_status read_tensor(const reading *job, size_t index, float *part)
 {
     const mio__tensor *tensor = &job->encoder->tensors[index];
-    const size_t rows = mio__tensor_rows(tensor), row = tensor->count / rows, most = rows_at_once(tensor);
+    const size_t rows = mio__tensor_rows(tensor), row = row_length(tensor), most = rows_at_once(tensor);
+    size_t wrong = SIZE_MAX;
     char name[256];
     tensor_record(job->encoder, job->prefix, index, name);
     mio__archive_reader reader;
@@ -367,12 +373,16 @@ static mio_status read_tensor(const reading *job, size_t index, float *part)
     for (size_t first = 0; first < rows && !status; first += most) {
         const size_t count = rows - first < most ? rows - first : most;
         status = mio__archive_next(&reader, part, count * row * sizeof *part);
-        if (!status)
-            status = check_part(tensor, first * row, count * row, part);
-        if (!status)
-            mio__tensor_pack_rows(job->encoder, index, first, count, part, job->values + place_of(job->encoder, index));
+        if (status)
+            break;
+        if (wrong == SIZE_MAX)
+            wrong = find_not_finite(count * row, first * row, part);
+        mio__tensor_pack_rows(job->encoder, index, first, count, part, job->values + place_of(job->encoder, index));
     }
-    return mio__archive_end(&reader, status);
+    status = mio__archive_end(&reader, status);
+    if (!status && wrong != SIZE_MAX)
+        status = mio__archive_refuse(job->archive, name, "value %zu of the tensor is not finite", wrong);
+    return status;
 }
 
 /* From the last tensor on, as a network's largest come late: they should not be begun when all else is done. */
@@ -389,7 +399,8 @@ static void read_item(void *argument, size_t item, size_t worker)
 static mio_status read_tensors(const mio_encoder *encoder, const char *prefix, const mio__archive *archive,
                                mio__real *values)
 {
-    const size_t workers = mio__workers(encoder->context), count = encoder->graph.tensor_count;
+    const size_t count = encoder->graph.tensor_count, most = count ? count : 1;
+    const size_t workers = mio__workers(encoder->context) < most ? mio__workers(encoder->context) : most;
     reading job = {encoder, prefix, archive, values, NULL, largest_part(encoder), 0};
     job.parts = mio__alloc(encoder->context, workers * job.part_size * sizeof *job.parts);
     if (!job.parts)
@@ -418,8 +429,7 @@ static mio_status read_contents(const mio_encoder *encoder, mio__archive *archiv
     mio_status status = mio__archive_get(archive, norm_record, read->both, 2 * size);
     for (size_t c = 0; c < channels && !status; c++)
         if (!isfinite(read->both[c]) || !isfinite(read->both[channels + c]) || read->both[channels + c] <= 0)
-            status = mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an impossible mean or deviation for channel %zu",
-                               norm_record, c);
+            status = mio__archive_refuse(archive, norm_record, "an impossible mean or deviation for channel %zu", c);
     return status ? status : read_tensors(encoder, tensor_prefix, archive, read->values);
 }
 
@@ -439,7 +449,7 @@ static mio_status read_choice(mio__archive *archive, const char *record, uint32_
     const unsigned char *next = bytes;
     *choice = get32(&next);
     if (*choice > last)
-        return mio__fail(MIO_ERROR_FORMAT, "the record '%s' has an unknown value %u", record, (unsigned)*choice);
+        return mio__archive_refuse(archive, record, "an unknown value %u", (unsigned)*choice);
     return MIO_OK;
 }
 

@@ -122,8 +122,8 @@ mio_status mio__inference_begin(mio_encoder *encoder, size_t lanes, mio__inferen
         state = inference->idle;
         inference->idle = state->next;
     }
-    pthread_mutex_unlock(&encoder->mutex);
     const mio__plan *plan = inference->plan;
+    pthread_mutex_unlock(&encoder->mutex);
     if (!status && !state)
         status = make_state(encoder, plan, &state);
     const size_t workers = mio__workers(encoder->context);

@@ -55,7 +55,7 @@ struct mio_encoder {
 
 /* ---- encoder.c ---- */
 
-/** An encoder of these layers with tensors of zeros, running variances of 1. Errors: mio__graph_make's. */
+/** An encoder of these layers whose weights are still to be written (mio__encoder_make_tensors). Errors: mio__graph_make's. */
 mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *outputs, mio_encoder **encoder);
 /** How convolutions are drawn. */
 typedef enum mio__initialization { MIO__INITIALIZE_TORCHVISION, MIO__INITIALIZE_UNIFORM } mio__initialization;

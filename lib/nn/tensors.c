@@ -244,9 +244,14 @@ mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t
     const mio_status status = find_tensor(encoder, name, count, values, &index);
     if (status)
         return status;
-    for (size_t i = 0; i < count; i++)
+    const mio__layer *layer = mio__tensor_layer(encoder, index);
+    const size_t part = index - layer->tensor;
+    for (size_t i = 0; i < count; i++) {
         if (!isfinite(values[i]))
             return mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s': value %zu is not finite", name, i);
+        if (layer->plain && part < 2 && values[i] != (part == 0 ? 1.0f : 0.0f))
+            return mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' is a plain batch norm's and stays %d", name, part == 0);
+    }
     mio__tensor_pack(encoder, index, values, encoder->tensors[index].value);
     mio__encoder_changed(encoder);
     return MIO_OK;

@@ -255,23 +255,22 @@ mio_status mio__encoder_write_tuning(const mio_encoder *encoder, mio__archive_wr
 
 mio_status mio__encoder_read_tuning(mio_context *context, mio__archive *archive, mio__tuning *tuning)
 {
-    char *text, source[SOURCE_ROOM];
+    char *text;
     size_t length;
     *tuning = (mio__tuning){.context = context};
     if (!mio__archive_has(archive, tuning_record))
         return MIO_OK;
     mio_status status = mio__archive_size(archive, tuning_record, &length);
     if (!status && length > TEXT_LIMIT)
-        status = mio__fail(MIO_ERROR_FORMAT, "the record '%s' has %zu bytes; at most %d are expected", tuning_record,
-                           length, (int)TEXT_LIMIT);
+        status = mio__archive_refuse(archive, tuning_record, "it has %zu bytes; at most %d are expected", length,
+                                     (int)TEXT_LIMIT);
     if (status)
         return status;
     if (!(text = mio__alloc(context, length + 1)))
         return MIO_ERROR_MEMORY;
-    snprintf(source, sizeof source, "the record '%s'", tuning_record);
     status = mio__archive_get(archive, tuning_record, text, length);
     if (!status)
-        status = mio__tuning_parse(context, source, length, text, tuning);
+        status = mio__archive_blame(archive, tuning_record, mio__tuning_parse(context, "table", length, text, tuning));
     mio__free(context, text);
     return status;
 }

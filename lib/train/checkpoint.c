@@ -6,6 +6,7 @@
        PART/values         their values, as many doubles
        augment/scale, /shift   the normalisation of the views, floats
        momentum/tensor/NAME    the momentum encoder's tensors, if there is one
+       schedule/end        empty: is there if the schedule's "total" is the run's length, which the host says
        kernels/target      text: the instruction set that made the bits */
 #include "core/archive.h"
 #include "data/augment.h"
@@ -22,7 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char momentum_prefix[] = "momentum";
+static const char momentum_prefix[] = "momentum", end_record[] = "schedule/end";
 
 enum { LOSS = 1, PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64 };
 
@@ -121,6 +122,8 @@ static mio_status put_all(const mio_trainer *trainer, mio__archive_writer *write
     mio_status status = put_position(trainer, writer);
     if (!status)
         status = put_text(writer, "kernels/target", mio__target_name());
+    if (!status && trainer->follows_end)
+        status = put_text(writer, end_record, "");
     for (size_t i = 0; !status && i < PARTS; i++)
         status = put_part(trainer, writer, &parts[i]);
     if (!status)
@@ -356,6 +359,8 @@ static mio_status apply(restoration *r)
     set_normalization(mio__loader_augment(loader), r->new_normalization);
     if (!status)
         status = mio_loader_seek(loader, r->new_epoch, r->new_batch);
+    if (!status && r->trainer->follows_end && mio__archive_has(r->archive, end_record))
+        status = mio__trainer_follow_end(r->trainer);
     if (!status)
         status = mio__encoder_restore(r->trainer->encoder, r->archive);
     if (!status)

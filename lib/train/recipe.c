@@ -511,25 +511,15 @@ static mio_status make_objective(construction *c)
                   : pass_on(recipe, PART_SCHEDULE, (mio__part){"schedule", c->schedule, &mio__part_schedule});
 }
 
-/* A schedule's end that nobody set is the run's, in the unit that the schedule counts in. */
+/* A schedule's end that nobody set is the run's, also when a checkpoint comes back into a longer or shorter one. */
 static mio_status set_end(construction *c)
 {
     const mio__part schedule = {"schedule", c->schedule, &mio__part_schedule};
-    const size_t total = mio__part_find(&schedule, "total"), count = mio_schedule_parameter_count(c->schedule);
-    const double *trainer = c->recipe->trainer.values;
-    double by_epochs;
-    uint64_t steps;
-    if (total == count || c->recipe->touched[PART_SCHEDULE][total])
+    const size_t total = mio__part_find(&schedule, "total");
+    if (total == mio_schedule_parameter_count(c->schedule) || c->recipe->touched[PART_SCHEDULE][total])
         return MIO_OK;
-    mio_status status = mio_schedule_get(c->schedule, "unit", &by_epochs);
-    if (!status)
-        status = mio_loader_steps_per_epoch(c->loader, &steps);
-    if (status)
-        return status;
-    const double per_epoch = (double)steps;
-    const double length =
-        trainer[MIO__TRAINER_STEPS] > 0 ? trainer[MIO__TRAINER_STEPS] : trainer[MIO__TRAINER_EPOCHS] * per_epoch;
-    return mio_schedule_set(c->schedule, "total", by_epochs != 0 ? ceil(length / per_epoch) : length);
+    c->trainer->follows_end = 1;
+    return mio__trainer_follow_end(c->trainer);
 }
 
 static void free_construction(construction *c)
@@ -560,11 +550,11 @@ mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_traine
     if (!status)
         status = make_objective(&c);
     if (!status)
-        status = set_end(&c);
-    if (!status)
         status = mio_trainer_create(c.encoder, c.loss, c.optimizer, c.schedule, c.loader, &c.trainer);
     if (!status)
         status = pass_on(recipe, PART_TRAINER, (mio__part){"trainer", c.trainer, &mio__part_trainer});
+    if (!status)
+        status = set_end(&c);
     if (status)
         mio_trainer_release(c.trainer);
     else

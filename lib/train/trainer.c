@@ -194,6 +194,19 @@ static uint64_t total_steps(const mio_trainer *trainer, uint64_t steps_per_epoch
     return steps > 0 ? (uint64_t)steps : (uint64_t)trainer->settings.values[MIO__TRAINER_EPOCHS] * steps_per_epoch;
 }
 
+mio_status mio__trainer_follow_end(mio_trainer *trainer)
+{
+    double by_epochs;
+    uint64_t per_epoch;
+    mio_status status = mio_schedule_get(trainer->schedule, "unit", &by_epochs);
+    if (!status)
+        status = mio_loader_steps_per_epoch(trainer->loader, &per_epoch);
+    if (status)
+        return status;
+    const double steps = (double)total_steps(trainer, per_epoch);
+    return mio_schedule_set(trainer->schedule, "total", by_epochs != 0 ? ceil(steps / (double)per_epoch) : steps);
+}
+
 mio_status mio__rows_reserve(mio_context *context, mio__rows *rows, size_t values)
 {
     void *place = rows->values;

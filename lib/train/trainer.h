@@ -46,6 +46,7 @@ struct mio_trainer {
     mio_loader *loader;
     size_t dim; /* of the projections */
     uint64_t steps_done;
+    int follows_end; /* the schedule's "total" is the length of the run, as nobody set it */
     atomic_int cancelled;
 
     mio__rows projections, predictions, targets, gradients; /* 2 x count x dim each, where the step needs them */
@@ -55,6 +56,9 @@ struct mio_trainer {
     mio__momentum momentum;
     mio__monitor monitor;
 };
+
+/** Sets the schedule's "total" to the length of the run, in the unit that the schedule counts in. */
+mio_status mio__trainer_follow_end(mio_trainer *trainer);
 
 /* ---- step.c ---- */
 

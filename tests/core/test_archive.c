@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 static char folder[64];
-static char path[128];
+static char path[400];
 static test_allocator allocator;
 static mio_context *context;
 
@@ -270,6 +270,39 @@ START_TEST(system_refuses)
     ck_assert_int_eq(mio__archive_open(context, absent, &archive), MIO_ERROR_IO);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), absent));
     ck_assert_int_eq(mio__archive_open(context, folder, &archive), MIO_ERROR_IO);
+    ck_assert_int_eq(mkfifo(path, 0600), 0); /* a pipe that nobody writes to must not be waited for */
+    ck_assert_int_eq(mio__archive_open(context, path, &archive), MIO_ERROR_IO);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "not a regular file"));
+}
+END_TEST
+
+/* As long as file systems have it: the temporary's name must not be longer. */
+START_TEST(longest_file_name)
+{
+    const size_t length = strlen(folder);
+    path[length] = '/';
+    memset(path + length + 1, 'n', 255);
+    path[length + 256] = 0;
+    ck_assert_int_eq(write_sizes(3), MIO_OK);
+    ck_assert_int_eq(read_sizes(3), MIO_OK);
+}
+END_TEST
+
+START_TEST(blame_names_file_record_and_offset)
+{
+    mio__archive *archive;
+    char name[260];
+    name_of(1, name);
+    storing = 0;
+    ck_assert_int_eq(write_sizes(3), MIO_OK);
+    ck_assert_int_eq(mio__archive_open(context, path, &archive), MIO_OK);
+    ck_assert_int_eq(mio__archive_refuse(archive, name, "%d is too many", 3), MIO_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), path));
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "record 'record/1' at offset "));
+    ck_assert_int_eq(mio__archive_blame(archive, name, mio__archive_size(archive, "absent", &(size_t){0})), MIO_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "no record 'absent'"));
+    ck_assert_int_eq(mio__archive_blame(archive, name, MIO_ERROR_MEMORY), MIO_ERROR_MEMORY);
+    mio__archive_close(archive);
 }
 END_TEST
 
@@ -382,6 +415,8 @@ int main(void)
     tcase_add_test(group, names);
     tcase_add_test(group, replaces_at_commit_only);
     tcase_add_test(group, system_refuses);
+    tcase_add_test(group, longest_file_name);
+    tcase_add_test(group, blame_names_file_record_and_offset);
     tcase_add_test(group, full_disk);
     tcase_add_loop_test(group, truncated, 0, 2);
     tcase_add_loop_test(group, flipped_bits, 0, 2);

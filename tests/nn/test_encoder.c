@@ -2,6 +2,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "nn/small_networks.h"
 
+#include <zlib.h>
+
 /* ---- initialisation and tensors ---- */
 
 typedef struct expectation {
@@ -453,6 +455,110 @@ START_TEST(damaged_files)
 }
 END_TEST
 
+/* Writes the file at path anew with other contents of one record of `size` bytes, all checksums right. */
+static void forge(const char *record, const void *bytes, size_t size)
+{
+    size_t length;
+    unsigned char *file = read_file(&length), *at = file + 16;
+    while (!memcmp(at, "REC", 3)) { /* the layout is archive.c's */
+        const size_t name = (size_t)at[4], packed = (size_t)(at[16] | at[17] << 8 | at[18] << 16);
+        if (name == strlen(record) && !memcmp(at + 32, record, name)) {
+            ck_assert_int_eq(at[3], 'S');
+            ck_assert_uint_eq(packed, size);
+            memcpy(at + 32 + name, bytes, size);
+            const uLong crc = crc32(crc32(0, NULL, 0), bytes, (uInt)size);
+            for (int i = 0; i < 4; i++)
+                at[24 + i] = (unsigned char)(crc >> (8 * i));
+            const uLong header = crc32(crc32(crc32(0, NULL, 0), at, 28), at + 32, (uInt)name);
+            for (int i = 0; i < 4; i++)
+                at[28 + i] = (unsigned char)(header >> (8 * i));
+        }
+        at += 32 + name + packed;
+    }
+    FILE *out = fopen(path, "wb");
+    ck_assert_uint_eq(fwrite(file, 1, length, out), length);
+    fclose(out);
+    free(file);
+}
+
+/* Contents that no encoder has, checksums and all: file, record and offset are named. An exponent that flipped on the disk
+   is damage, not a number that is not finite. */
+START_TEST(impossible_contents)
+{
+    const float numbers[FEATURES] = {0, 1, NAN};
+    mio_encoder *encoder = trained(context), *loaded = NULL;
+    const mio__tensor *tensor = encoder->tensors;
+    while (tensor->count != FEATURES)
+        tensor++;
+    char record[100];
+    snprintf(record, sizeof record, "encoder/tensor/%s", tensor->name);
+    good(mio_context_set(context, "threads", _i));
+    good(mio_encoder_save(encoder, path));
+    forge("encoder/algorithm", (unsigned char[4]){9, 0, 0, 0}, 4);
+    refused(mio_encoder_load(context, path, &loaded), MIO_ERROR_FORMAT, "record 'encoder/algorithm' at offset");
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), path));
+    good(mio_encoder_save(encoder, path));
+    forge(record, numbers, sizeof numbers);
+    refused(mio_encoder_load(context, path, &loaded), MIO_ERROR_FORMAT, "value 2 of the tensor is not finite");
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), path));
+    good(mio_encoder_save(encoder, path));
+    size_t size;
+    unsigned char *bytes = read_file(&size), *value = bytes;
+    while (memcmp(value, record, strlen(record)))
+        value++;
+    value[strlen(record) + 3] |= 0x7f, value[strlen(record) + 2] |= 0x80;
+    FILE *file = fopen(path, "wb");
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+    refused(mio_encoder_load(context, path, &loaded), MIO_ERROR_FORMAT, "are damaged");
+    free(bytes);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+/* Threads beyond the tensors take no memory. */
+START_TEST(loading_takes_little_memory)
+{
+    mio_encoder *encoder = trained(context), *loaded;
+    good(mio_encoder_save(encoder, path));
+    size_t largest = 0;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++)
+        largest = encoder->tensors[i].count > largest ? encoder->tensors[i].count : largest;
+    const size_t before = allocator.bytes, tensors = encoder->graph.tensor_count;
+    good(mio_context_set(context, "threads", 1000));
+    allocator.peak = 0;
+    good(mio_encoder_load(context, path, &loaded));
+    ck_assert_uint_lt(allocator.peak, allocator.bytes + tensors * largest * sizeof(float) + (1 << 16));
+    ck_assert_uint_gt(allocator.bytes, before);
+    mio_encoder_release(loaded);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
+START_TEST(plain_norms_stay_plain)
+{
+    mio_builder *b;
+    mio_encoder *encoder;
+    good(mio_builder_create(context, 3, 8, 8, &b));
+    const mio_node x = mio_builder_batch_norm_plain(b, mio_builder_conv2d(b, mio_builder_input(b), 2, 3, 1, 1));
+    good(mio_builder_finish(b, mio_builder_global_average_pool(b, x), -1, &encoder));
+    mio_builder_release(b);
+    const char *weight = NULL, *bias = NULL;
+    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
+        const char *name = encoder->tensors[i].name;
+        if (encoder->tensors[i].rank == 1 && strstr(name, ".weight"))
+            weight = name;
+        if (strstr(name, ".bias"))
+            bias = name;
+    }
+    refused(mio_encoder_set_tensor(encoder, weight, 2, (float[2]){1, 2}), MIO_ERROR_ARGUMENT, "stays 1");
+    refused(mio_encoder_set_tensor(encoder, bias, 2, (float[2]){0, 1}), MIO_ERROR_ARGUMENT, "stays 0");
+    good(mio_encoder_set_tensor(encoder, weight, 2, (float[2]){1, 1}));
+    good(mio_encoder_set_tensor(encoder, bias, 2, (float[2]){0, 0}));
+    mio_encoder_release(encoder);
+}
+END_TEST
+
 /* Records that are whole and lie: a graph changed number by number never crashes, leaks or loads as something else's.
  */
 START_TEST(lying_graphs)
@@ -538,6 +644,7 @@ int main(void)
     TCase *memory = group(suite, "memory");
     tcase_add_test(tensors, initial_weights);
     tcase_add_test(tensors, filling_stays_zero);
+    tcase_add_test(tensors, plain_norms_stay_plain);
     tcase_add_loop_test(tensors, torchvision_names, 18, 19);
     tcase_add_loop_test(tensors, torchvision_names, 34, 35);
     tcase_add_loop_test(tensors, torchvision_names, 50, 51);
@@ -552,6 +659,8 @@ int main(void)
     tcase_add_test(passes, plan_shares_memory);
     tcase_add_test(files, saves_and_loads_every_bit);
     tcase_add_loop_test(files, damaged_files, 1, 4);
+    tcase_add_loop_test(files, impossible_contents, 1, 4);
+    tcase_add_test(files, loading_takes_little_memory);
     tcase_add_test(files, lying_graphs);
     tcase_add_test(memory, memory_refused);
     SRunner *runner = srunner_create(suite);

@@ -306,6 +306,48 @@ START_TEST(schedule_ends_with_the_run)
 }
 END_TEST
 
+/* Runs the next step and returns its learning rate. */
+static double next_rate(mio_trainer *trainer)
+{
+    mio_step_report report = {.struct_size = sizeof report};
+    ck_assert_msg(!mio_trainer_step(trainer, &report), "%s", mio_last_error());
+    return report.learning_rate;
+}
+
+/* A run of three epochs goes on to six: the cosine is then that of six. An end that was set comes from the checkpoint. */
+START_TEST(schedule_stretches_with_a_resumed_run)
+{
+    static const char path[] = "/tmp/mio-recipe-stretched.mio";
+    const int set = _i;
+    mio_recipe *recipe = small_recipe();
+    ck_assert_int_eq(mio_recipe_set(recipe, "schedule.warmup", 2), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "schedule.learning_rate", 0.2), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 3), MIO_OK);
+    mio_trainer *same = build(recipe);
+    if (set)
+        ck_assert_int_eq(mio_recipe_set(recipe, "schedule.total", 12), MIO_OK);
+    mio_trainer *trainer = build(recipe);
+    tiny_run(trainer, 9, NULL);
+    ck_assert_msg(!mio_trainer_save(trainer, path), "%s", mio_last_error());
+    mio_trainer_release(trainer);
+
+    mio_recipe_release(recipe);
+    recipe = small_recipe();
+    ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 6), MIO_OK);
+    trainer = build(recipe);
+    ck_assert_msg(!mio_trainer_restore(trainer, path), "%s", mio_last_error());
+    const double end = set ? 12 : 18;
+    for (uint64_t step = 9; step < 11; step++)
+        ck_assert_double_eq_tol(next_rate(trainer), 0.1 * (1 + cos(3.14159265358979324 * (double)(step - 2) / (end - 2))), 1e-12);
+    ck_assert_msg(!mio_trainer_restore(same, path), "%s", mio_last_error());
+    ck_assert_double_eq_tol(next_rate(same), set ? 0.1 * (1 + cos(3.14159265358979324 * 0.7)) : 0, 1e-12);
+    remove(path);
+    mio_trainer_release(same);
+    mio_trainer_release(trainer);
+    mio_recipe_release(recipe);
+}
+END_TEST
+
 START_TEST(one_recipe_builds_runs_of_their_own)
 {
     mio_recipe *recipe = small_recipe();
@@ -382,6 +424,7 @@ int main(void)
     tcase_add_test(tests, encoder_parameters_are_the_encoders);
     tcase_add_test(tests, algorithm_and_precision_reach_the_encoder);
     tcase_add_test(tests, schedule_ends_with_the_run);
+    tcase_add_loop_test(tests, schedule_stretches_with_a_resumed_run, 0, 2);
     tcase_add_test(tests, one_recipe_builds_runs_of_their_own);
     tcase_add_test(tests, parts_can_be_replaced);
     tcase_add_test(tests, grey_images_and_other_sizes);

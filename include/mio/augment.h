@@ -20,7 +20,9 @@ typedef struct mio_augment mio_augment;
 MIO_API const char *mio_augment_name_at(size_t index);
 /**
  * Makes a pipeline from a preset for views of height x width x channels. Every probability and range is a named
- * parameter. Errors: MIO_ERROR_ARGUMENT (unknown preset; channels other than 1 or 3 with a colour operation).
+ * parameter. Images of other than 1 or 3 channels have no colour: a pipeline that would change it is refused where it is
+ * used (mio_augment_apply, the loader, mio_recipe_build), so that its parameters can be set before.
+ * Errors: MIO_ERROR_ARGUMENT (unknown preset; views that cannot be), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_augment_create(mio_context *context, const char *preset, size_t height, size_t width,
                                       size_t channels, mio_augment **augment);

@@ -152,14 +152,11 @@ mio_status mio_augment_create(mio_context *context, const char *name, size_t hei
     made->width = width;
     made->channels = channels;
     take_preset(made, chosen);
-    mio_status status = mio__augment_check(made);
-    made->scale = status ? NULL : mio__alloc(context, channels * sizeof(float));
+    made->scale = mio__alloc(context, channels * sizeof(float));
     made->shift = made->scale ? mio__alloc_zeroed(context, channels, sizeof(float)) : NULL;
-    if (!status && !made->shift)
-        status = MIO_ERROR_MEMORY;
-    if (status) {
+    if (!made->shift) {
         destroy(made);
-        return status;
+        return MIO_ERROR_MEMORY;
     }
     for (size_t c = 0; c < channels; c++)
         made->scale[c] = 1;
@@ -234,7 +231,7 @@ mio_status mio__augment_check(const mio_augment *augment)
     if (!status && augment->channels != 1 && augment->channels != 3 && changes_colour(augment))
         status = mio__fail(MIO_ERROR_ARGUMENT,
                            "augment '%s' changes colours, which %zu channels do not have; set jitter_probability and "
-                           "grey_probability to 0, or start from the preset 'none'",
+                           "grey_probability to 0, or take the preset 'none'",
                            augment->settings.name, augment->channels);
     return status;
 }

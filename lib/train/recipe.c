@@ -491,6 +491,8 @@ static mio_status make_views(construction *c)
     if (!status)
         status = pass_on(c->recipe, PART_AUGMENT, (mio__part){"augment", c->augment, &mio__part_augment});
     if (!status)
+        status = mio__augment_check(c->augment);
+    if (!status)
         status = mio_loader_create(c->dataset, c->augment, &c->loader);
     return status ? status : pass_on(c->recipe, PART_LOADER, (mio__part){"loader", c->loader, &mio__part_loader});
 }

@@ -409,6 +409,30 @@ START_TEST(grey_images_and_other_sizes)
 }
 END_TEST
 
+/* Four channels have no colour to jitter; what the caller sets comes before the preset is judged. */
+START_TEST(channels_without_colour)
+{
+    enum { COUNT = 32, SIZE = 16, CHANNELS = 4 };
+    static uint8_t pixels[COUNT * SIZE * SIZE * CHANNELS];
+    mio_dataset *dataset;
+    mio_trainer *trainer;
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = (uint8_t)golden_bits(0x1100001, i);
+    ck_assert_int_eq(mio_dataset_from_memory(context, COUNT, SIZE, SIZE, CHANNELS, 0, pixels, NULL, &dataset), MIO_OK);
+    mio_recipe *recipe = small_recipe();
+    ck_assert_int_eq(mio_recipe_set(recipe, "loader.batch_size", 8), MIO_OK);
+    ck_assert_int_eq(mio_recipe_build(recipe, dataset, &trainer), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "jitter_probability"));
+    ck_assert_int_eq(mio_recipe_set(recipe, "augment.jitter_probability", 0), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "augment.grey_probability", 0), MIO_OK);
+    ck_assert_msg(!mio_recipe_build(recipe, dataset, &trainer), "%s", mio_last_error());
+    tiny_run(trainer, 2, NULL);
+    mio_trainer_release(trainer);
+    mio_recipe_release(recipe);
+    mio_dataset_release(dataset);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("recipe");
@@ -428,6 +452,7 @@ int main(void)
     tcase_add_test(tests, one_recipe_builds_runs_of_their_own);
     tcase_add_test(tests, parts_can_be_replaced);
     tcase_add_test(tests, grey_images_and_other_sizes);
+    tcase_add_test(tests, channels_without_colour);
     suite_add_tcase(suite, tests);
     return tiny_main(suite);
 }

@@ -130,8 +130,10 @@ MIO_API size_t mio_finetune_parameter_count(const mio_finetune *finetune);
 MIO_API mio_status mio_finetune_parameter(const mio_finetune *finetune, size_t index, mio_parameter_info *info);
 /**
  * Trains on `label_fraction` of the dataset, views drawn by augment (1 view); the epoch with the best validation loss is
- * kept (validation may be NULL: the last). The augment must normalise as the encoder does. Errors: MIO_ERROR_ARGUMENT
- * (no labels; views of another shape or normalisation).
+ * kept (validation may be NULL: the last). The augment must normalise as the encoder does. A run that diverges ends with the
+ * best epoch before, with a warning, where there is one. On failure encoder and classifier are as before.
+ * Errors: MIO_ERROR_ARGUMENT (no labels; images or views of another shape, another normalisation), MIO_ERROR_STATE (it diverged
+ * before there was a best epoch; lower "learning_rate"), MIO_ERROR_MEMORY, the dataset's.
  */
 MIO_API mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_dataset *validation,
                                     mio_augment *augment);

@@ -100,7 +100,8 @@ typedef struct tuning {
     float *features, *feature_gradient; /* rows x dim */
     float *p;                           /* rows x width: gradient in the logits */
     float *weight_gradient, *bias_gradient;
-    float *best_tensors;
+    float *start_tensors, *best_tensors; /* the encoder's before the run, and after the best epoch */
+    double lowest;                       /* validation loss of that; infinite before there is one */
     float *validation_features;
     int32_t *validation_labels;
 } tuning;
@@ -114,6 +115,16 @@ static mio_status check_labels(const mio_dataset *dataset, const char *what, siz
                              what, (int)label, classes ? classes - 1 : 0);
     }
     return MIO_OK;
+}
+
+static mio_status check_channels(const mio_encoder *encoder, const mio_dataset *dataset, const char *what)
+{
+    size_t channels;
+    mio_encoder_input_shape(encoder, &channels, NULL, NULL);
+    if (mio_dataset_channels(dataset) == channels)
+        return MIO_OK;
+    return mio__fail(MIO_ERROR_ARGUMENT, "the images of the %s set have %zu channels; the encoder takes %zu", what,
+                     mio_dataset_channels(dataset), channels);
 }
 
 static mio_status check_augment(const mio_encoder *encoder, const mio_augment *augment)
@@ -191,13 +202,18 @@ static mio_status make_optimizer(tuning *t)
 
 static mio_status make_validation(tuning *t)
 {
+    const size_t size = mio__snapshot_size(t->finetune->encoder, MIO__SNAPSHOT_ALL) + 1;
+    t->lowest = INFINITY;
+    t->start_tensors = mio__alloc_zeroed(t->context, size, sizeof(float));
+    if (!t->start_tensors)
+        return MIO_ERROR_MEMORY;
+    mio__snapshot_take(t->finetune->encoder, MIO__SNAPSHOT_ALL, t->start_tensors);
     if (!t->validation)
         return MIO_OK;
     const size_t count = mio_dataset_count(t->validation);
     t->validation_features = mio__alloc_zeroed(t->context, count, t->finetune->dim * sizeof(float));
     t->validation_labels = mio__alloc_zeroed(t->context, count, sizeof(int32_t));
-    t->best_tensors = mio__alloc_zeroed(
-        t->context, mio__snapshot_size(t->finetune->encoder, MIO__SNAPSHOT_ALL) + 1, sizeof(float));
+    t->best_tensors = mio__alloc_zeroed(t->context, size, sizeof(float));
     if (!t->validation_features || !t->validation_labels || !t->best_tensors)
         return MIO_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++)
@@ -213,7 +229,7 @@ static void free_tuning(tuning *t)
     mio__linear_free(&t->head);
     mio__linear_free(&t->best_head);
     void *const arrays[] = {t->features, t->feature_gradient, t->p, t->weight_gradient, t->bias_gradient,
-                            t->best_tensors, t->validation_features, t->validation_labels};
+                            t->start_tensors, t->best_tensors, t->validation_features, t->validation_labels};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mio__free(t->context, arrays[i]);
 }
@@ -241,10 +257,13 @@ static mio_status step(tuning *t)
     mio__gemm_run(&t->weight_gemm, &p, &features, t->weight_gradient, 1);
     mio__gemm_run(&t->feature_gemm, &weights, &p, t->feature_gradient, 1);
     status = mio_encoder_backward(encoder, NULL, t->feature_gradient);
-    return status ? status : mio_optimizer_step(t->optimizer);
+    if (status)
+        return status;
+    status = mio_optimizer_step(t->optimizer);
+    return status == MIO_ERROR_ARGUMENT ? MIO_ERROR_STATE : status; /* a gradient that is not finite: see diverged */
 }
 
-static mio_status validate(tuning *t, double *lowest)
+static mio_status validate(tuning *t)
 {
     static const mio__scaling none = {NULL, NULL};
     double loss;
@@ -252,33 +271,73 @@ static mio_status validate(tuning *t, double *lowest)
     if (!status)
         status = mio__linear_apply(&t->head, &none, mio_dataset_count(t->validation), t->validation_features,
                                    t->validation_labels, NULL, NULL, &loss);
-    if (status || !(loss < *lowest))
+    if (!status && !isfinite(loss))
+        return MIO_ERROR_STATE;
+    if (status || loss >= t->lowest)
         return status;
-    *lowest = loss;
+    t->lowest = loss;
     mio__linear_copy(&t->best_head, &t->head);
     mio__snapshot_take(t->finetune->encoder, MIO__SNAPSHOT_ALL, t->best_tensors);
+    return MIO_OK;
+}
+
+static int is_finite(const tuning *t)
+{
+    const mio__tensor *tensors;
+    const size_t count = mio__encoder_tensors(t->finetune->encoder, &tensors);
+    int finite = 1;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < tensors[i].stored; k++)
+            finite = finite && isfinite(tensors[i].value[k]);
+    return finite;
+}
+
+/* Something was no longer finite: the best epoch before that is the result, if there is one. */
+static mio_status diverged(const tuning *t, uint64_t epoch)
+{
+    if (t->lowest == INFINITY)
+        return mio__fail(MIO_ERROR_STATE, "fine-tuning grew beyond all bounds in epoch %llu; lower 'learning_rate'",
+                         (unsigned long long)epoch);
+    mio__log(t->context, MIO_LOG_WARNING, "fine-tuning grew beyond all bounds in epoch %llu; the best epoch before is kept",
+             (unsigned long long)epoch);
     return MIO_OK;
 }
 
 static mio_status run_epochs(tuning *t)
 {
     const double *values = t->finetune->settings.values;
-    double rate = values[PARAMETER_LEARNING_RATE], lowest = INFINITY;
-    uint64_t steps;
+    const uint64_t epochs = (uint64_t)values[PARAMETER_EPOCHS];
+    double rate = values[PARAMETER_LEARNING_RATE];
+    uint64_t steps, epoch = 0;
     mio_status status = mio_loader_steps_per_epoch(t->loader, &steps);
-    for (uint64_t epoch = 0; !status && epoch < (uint64_t)values[PARAMETER_EPOCHS]; epoch++) {
+    for (; !status && epoch < epochs; epoch++) {
         status = mio_optimizer_set(t->optimizer, "learning_rate", rate);
         for (uint64_t s = 0; !status && s < steps; s++)
             status = step(t);
         if (!status && t->validation)
-            status = validate(t, &lowest);
+            status = validate(t);
         rate *= values[PARAMETER_DECAY];
     }
-    if (!status && lowest < INFINITY) {
-        mio__linear_copy(&t->head, &t->best_head);
-        mio__snapshot_return(t->finetune->encoder, MIO__SNAPSHOT_ALL, t->best_tensors);
+    if (!status && !t->validation && !is_finite(t))
+        status = MIO_ERROR_STATE;
+    return status == MIO_ERROR_STATE ? diverged(t, epoch) : status;
+}
+
+/* What the run comes to: the best or the last epoch, or, after a failure, what was there before. */
+static void settle(tuning *t, mio_status status)
+{
+    mio_finetune *finetune = t->finetune;
+    if (status) {
+        mio__snapshot_return(finetune->encoder, MIO__SNAPSHOT_ALL, t->start_tensors);
+        return;
     }
-    return status;
+    if (t->validation) {
+        mio__linear_copy(&t->head, &t->best_head);
+        mio__snapshot_return(finetune->encoder, MIO__SNAPSHOT_ALL, t->best_tensors);
+    }
+    mio__linear_free(&finetune->head);
+    finetune->head = t->head;
+    t->head = (mio__linear){0};
 }
 
 mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_dataset *validation, mio_augment *augment)
@@ -292,6 +351,10 @@ mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_data
     if (!status && validation)
         status = check_labels(validation, "validation", classes);
     if (!status)
+        status = check_channels(finetune->encoder, train, "training");
+    if (!status && validation)
+        status = check_channels(finetune->encoder, validation, "validation");
+    if (!status)
         status = check_augment(finetune->encoder, augment);
     if (status)
         return status;
@@ -303,12 +366,9 @@ mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_data
         status = make_optimizer(&t);
     if (!status)
         status = make_validation(&t);
-    if (!status)
-        status = run_epochs(&t);
     if (!status) {
-        mio__linear_free(&finetune->head);
-        finetune->head = t.head;
-        t.head = (mio__linear){0};
+        status = run_epochs(&t);
+        settle(&t, status);
     }
     free_tuning(&t);
     return status;

@@ -107,6 +107,50 @@ START_TEST(few_labels_will_do)
 }
 END_TEST
 
+/* A failed run leaves encoder and classifier as they were: what was predicted before is predicted again. */
+static void check_unchanged(scene *s, mio_dataset *train, mio_dataset *validation, mio_status expected, const char *words)
+{
+    const size_t count = mio_dataset_count(s->train), dim = 16;
+    float *features[2];
+    int32_t predictions[2][TINY_COUNT];
+    for (int after = 0; after < 2; after++) {
+        features[after] = calloc(count * dim, sizeof(float));
+        if (after) {
+            ck_assert_int_eq(mio_finetune_run(s->finetune, train, validation, s->augment), expected);
+            ck_assert_msg(strstr(mio_last_error(), words) != NULL, "%s", mio_last_error());
+        }
+        ck_assert_int_eq(mio_evaluate_embed(s->encoder, s->train, features[after]), MIO_OK);
+        ck_assert_msg(!mio_finetune_predict(s->finetune, s->train, predictions[after]), "%s", mio_last_error());
+    }
+    ck_assert_mem_eq(features[0], features[1], count * dim * sizeof(float));
+    ck_assert_mem_eq(predictions[0], predictions[1], count * sizeof(int32_t));
+    free(features[0]), free(features[1]);
+}
+
+START_TEST(failures_change_nothing)
+{
+    static uint8_t pixels[8 * TINY_SIZE * TINY_SIZE];
+    const int32_t labels[8] = {0, 1, 2, 3, 0, 1, 2, 3};
+    mio_dataset *grey;
+    scene s = make_scene(2);
+    size_t dim;
+    ck_assert_int_eq(mio_encoder_feature_dim(s.encoder, &dim), MIO_OK);
+    ck_assert_uint_eq(dim, 16);
+    ck_assert_int_eq(mio_dataset_from_memory(s.context, 8, TINY_SIZE, TINY_SIZE, 1, 0, pixels, labels, &grey), MIO_OK);
+    ck_assert_msg(!mio_finetune_run(s.finetune, s.train, s.validation, s.augment), "%s", mio_last_error());
+    check_unchanged(&s, s.train, grey, MIO_ERROR_ARGUMENT, "validation set have 1 channels");
+    check_unchanged(&s, grey, NULL, MIO_ERROR_ARGUMENT, "training set have 1 channels");
+    static const double rates[] = {1e30, 3e37};
+    for (int i = 0; i < 4; i++) {
+        mio_finetune_set(s.finetune, "learning_rate", rates[i / 2]);
+        mio_finetune_set(s.finetune, "epochs", 1 + i / 2 * 3);
+        check_unchanged(&s, s.train, i % 2 ? s.validation : NULL, MIO_ERROR_STATE, "lower 'learning_rate'");
+    }
+    mio_dataset_release(grey);
+    free_scene(&s);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     scene s = make_scene(1);
@@ -138,6 +182,7 @@ int main(void)
     tcase_add_test(tests, a_ruined_run_goes_back);
     tcase_add_test(tests, threads_do_not_matter);
     tcase_add_test(tests, few_labels_will_do);
+    tcase_add_test(tests, failures_change_nothing);
     tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);
     return tiny_main(suite);

@@ -124,6 +124,18 @@ void recipe_set_pair(mio_recipe *recipe, const char *pair)
 
 /* ---- data ---- */
 
+mio_dataset *dataset_for(mio_context *context, const mio_encoder *encoder, const char *format, const char *path,
+                         const char *split)
+{
+    mio_dataset_options options = {.struct_size = sizeof options};
+    mio_dataset *dataset;
+    size_t channels;
+    check(mio_encoder_input_shape(encoder, &channels, NULL, NULL));
+    options.channels = channels == 3 ? 3 : 0;
+    check(mio_dataset_open_with(context, format, path, split, &options, &dataset));
+    return dataset;
+}
+
 int32_t *labels_of(const mio_dataset *dataset)
 {
     const size_t count = mio_dataset_count(dataset);

@@ -51,6 +51,9 @@ void recipe_set_pair(mio_recipe *recipe, const char *pair);
 
 /* ---- data ---- */
 
+/** Opens a dataset, or leaves; images of folders get the encoder's channels, also where all are grey. */
+mio_dataset *dataset_for(mio_context *context, const mio_encoder *encoder, const char *format, const char *path,
+                         const char *split);
 /** Labels of all images; leaves if one has none. */
 int32_t *labels_of(const mio_dataset *dataset);
 /** Features of all images, count x dim. */

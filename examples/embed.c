@@ -129,13 +129,12 @@ int main(int argc, char **argv)
 
     mio_context *context;
     mio_encoder *encoder;
-    mio_dataset *dataset;
     size_t dim;
     check(mio_context_create(&context));
     if (threads > 0)
         check(mio_context_set(context, "threads", threads));
     check(mio_encoder_load(context, paths[0], &encoder));
-    check(mio_dataset_open(context, "flat", paths[1], NULL, &dataset));
+    mio_dataset *dataset = dataset_for(context, encoder, "flat", paths[1], NULL);
     const size_t count = mio_dataset_count(dataset);
     if (query >= (double)count)
         leave(EXIT_USAGE, "--query %g: there are %zu images, counted from 0", query, count);

@@ -140,8 +140,8 @@ int main(int argc, char **argv)
     check(mio_encoder_load(e.context, o.encoder, &encoder));
     if (o.finetune)
         check_finetuning(encoder, &o);
-    check(mio_dataset_open(e.context, o.format, o.path, o.train, &e.train));
-    check(mio_dataset_open(e.context, o.format, o.path, o.test, &e.test));
+    e.train = dataset_for(e.context, encoder, o.format, o.path, o.train);
+    e.test = dataset_for(e.context, encoder, o.format, o.path, o.test);
     evaluation_begin(&e, o.json);
     if (o.raw) {
         size_t dim;

@@ -81,10 +81,9 @@ int main(int argc, char **argv)
 
     mio_context *context;
     mio_encoder *trained;
-    mio_dataset *dataset;
     check(mio_context_create(&context));
     check(mio_encoder_load(context, encoder_path, &trained));
-    check(mio_dataset_open(context, o.format, o.path, o.split, &dataset));
+    mio_dataset *dataset = dataset_for(context, trained, o.format, o.path, o.split);
     mio_encoder *untrained = untrained_copy(context, encoder_path, 0);
     const gallery images = gallery_of(context, dataset, o.classes);
     const gallery_view views[2] = {gallery_look(&images, untrained, "Before training"),

@@ -29,7 +29,7 @@ MIO_API const char *mio_dataset_format_at(size_t index);
  *              or .tar of such folders; split names a sub-folder of path, or is NULL
  *   "flat"     all JPEG and PNG images below path, without labels; path and split as for "folder"
  * Images of folders keep their own sizes up to a limit (mio_dataset_options), lie in the order of their names (bytes
- * compared), are RGB unless all are grey, and lose their alpha. .jpg, .jpeg and .png are found in any case; names that
+ * compared), are RGB unless all are grey (mio_dataset_options), and lose their alpha. .jpg, .jpeg and .png are found in any case; names that
  * begin with a dot are passed over; symbolic links are followed, but not back into a folder that leads to them.
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
  * MIO_ERROR_UNSUPPORTED (a codec this build lacks; CMYK), MIO_ERROR_ARGUMENT (unknown format or split; an empty
@@ -43,8 +43,11 @@ MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, co
 typedef struct mio_dataset_options {
     size_t struct_size;  /**< sizeof(mio_dataset_options) */
     size_t shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
+    size_t channels;     /**< "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images;
+                              default: RGB unless all are grey */
 } mio_dataset_options;
-/** As mio_dataset_open, with options. NULL options equal mio_dataset_open. */
+/** As mio_dataset_open, with options. NULL options equal mio_dataset_open. Errors also: MIO_ERROR_ARGUMENT (channels other
+    than 0 and 3). */
 MIO_API mio_status mio_dataset_open_with(mio_context *context, const char *format, const char *path, const char *split,
                                          const mio_dataset_options *options, mio_dataset **dataset);
 

@@ -266,7 +266,7 @@ static mio_status gather_tar(gathering *work)
 /* Grey images of a dataset with colour get three equal channels. */
 static mio_status give_same_channels(gathering *work)
 {
-    size_t channels = 1;
+    size_t channels = work->source->channels > 1 ? work->source->channels : 1;
     for (size_t i = 0; i < work->names.count; i++)
         channels = work->entries[i].channels > channels ? work->entries[i].channels : channels;
     work->dataset->channels = channels;

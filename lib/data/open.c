@@ -1,5 +1,6 @@
 #include "data/store.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,22 @@ mio_status mio_dataset_open(mio_context *context, const char *format, const char
     return mio_dataset_open_with(context, format, path, split, NULL, dataset);
 }
 
+/* A caller compiled against an earlier header has fewer of them. */
+static mio_status take_options(const mio_dataset_options *options, mio_dataset_options *chosen)
+{
+    mio_dataset_options given = {0};
+    if (options->struct_size < offsetof(mio_dataset_options, channels))
+        return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_dataset_options)",
+                         options->struct_size);
+    memcpy(&given, options, options->struct_size < sizeof given ? options->struct_size : sizeof given);
+    if (given.channels != 0 && given.channels != 3)
+        return mio__fail(MIO_ERROR_ARGUMENT, "options.channels is %zu; it takes 3, or 0 for the default", given.channels);
+    chosen->channels = given.channels;
+    if (given.shorter_side)
+        chosen->shorter_side = given.shorter_side;
+    return MIO_OK;
+}
+
 mio_status mio_dataset_open_with(mio_context *context, const char *format, const char *path, const char *split,
                                  const mio_dataset_options *options, mio_dataset **dataset)
 {
@@ -45,15 +62,14 @@ mio_status mio_dataset_open_with(mio_context *context, const char *format, const
                          : !format ? "the format"
                          : !path   ? "the path"
                                    : "the dataset's place");
-    if (options && options->struct_size < sizeof *options)
-        return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_dataset_options)",
-                         options->struct_size);
+    mio_dataset_options chosen = {.shorter_side = SHORTER_SIDE};
     const struct format *found = NULL;
-    mio_status status = find_format(format, &found);
+    mio_status status = options ? take_options(options, &chosen) : MIO_OK;
+    if (!status)
+        status = find_format(format, &found);
     if (status)
         return status;
-    const mio__source source = {context, format, path, split,
-                                options && options->shorter_side ? options->shorter_side : SHORTER_SIDE};
+    const mio__source source = {context, format, path, split, chosen.shorter_side, chosen.channels};
     mio_dataset *made;
     if ((status = mio__dataset_create(context, &made)))
         return status;

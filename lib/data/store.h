@@ -55,6 +55,7 @@ typedef struct mio__source {
     const char *format, *path;
     const char *split;   /* NULL where none was given */
     size_t shorter_side; /* larger images are reduced to it; folders only */
+    size_t channels;     /* at least; folders only */
 } mio__source;
 
 /* The readers: each fills an empty dataset. */

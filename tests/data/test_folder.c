@@ -2,6 +2,7 @@
 #define _XOPEN_SOURCE 700
 #include "expect.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,7 +300,7 @@ typedef struct picture {
 static void read_reduced(const char *name, size_t shorter_side, picture *to)
 {
     char file[128];
-    const mio_dataset_options options = {sizeof options, shorter_side};
+    const mio_dataset_options options = {sizeof options, shorter_side, 0};
     snprintf(file, sizeof file, "one/%s", name);
     copy_image(name, file);
     mio_dataset_release(dataset);
@@ -367,12 +368,37 @@ START_TEST(images_are_reduced)
                           apart);
         }
     }
-    const mio_dataset_options options = {1, 3};
+    static const mio_dataset_options wrong[] = {{1, 3, 0}, {sizeof *wrong, 0, 1}, {sizeof *wrong, 0, 4}};
     mio_dataset *none = NULL;
-    ck_assert_int_eq(mio_dataset_open_with(context, "flat", sample_path("one"), NULL, &options, &none),
-                     MIO_ERROR_ARGUMENT);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_int_eq(mio_dataset_open_with(context, "flat", sample_path("one"), NULL, &wrong[i], &none),
+                         MIO_ERROR_ARGUMENT);
 }
 END_TEST
+
+#ifdef MIO_HAVE_PNG
+/* Grey images alone: of one channel, or of three equal ones where that is asked for. A caller that does not know the
+   question gets the default. */
+START_TEST(grey_images_as_colour)
+{
+    static const mio_dataset_options cases[] = {
+        {sizeof *cases, 0, 0}, {sizeof *cases, 0, 3}, {offsetof(mio_dataset_options, channels), 0, 3}};
+    uint8_t grey[9 * 13], pixels[9 * 13 * 3];
+    sample_folder("grey");
+    copy_image("grey.png", "grey/grey.png");
+    for (size_t n = 0; n < 3; n++) {
+        const size_t channels = n == 1 ? 3 : 1;
+        mio_dataset_release(dataset);
+        dataset = NULL;
+        ck_assert_int_eq(mio_dataset_open_with(context, "flat", sample_path("grey"), NULL, &cases[n], &dataset), MIO_OK);
+        ck_assert_uint_eq(mio_dataset_channels(dataset), channels);
+        ck_assert_int_eq(mio_dataset_image(dataset, 0, channels * sizeof grey, n == 1 ? pixels : grey), MIO_OK);
+    }
+    for (size_t i = 0; i < sizeof pixels; i++)
+        ck_assert_uint_eq(pixels[i], grey[i / 3]);
+}
+END_TEST
+#endif
 
 #ifdef MIO_HAVE_JPEG
 START_TEST(jpeg_refusals)
@@ -421,6 +447,7 @@ int main(void)
         images_are_reduced,
 #ifdef MIO_HAVE_PNG
         folder_of_classes,
+        grey_images_as_colour,
         names_of_parts_are_the_parents,
         links_are_followed_without_end,
         tar_of_classes_with_long_names,

@@ -419,6 +419,14 @@ public:
         check(mio_dataset_open(owner.get(), format.c_str(), path.c_str(), split.empty() ? nullptr : split.c_str(),
                                &pointer_));
     }
+    /// With options, whose struct_size is set here.
+    dataset(const context &owner, const std::string &format, const std::string &path, const std::string &split,
+            mio_dataset_options options)
+    {
+        options.struct_size = sizeof options;
+        check(mio_dataset_open_with(owner.get(), format.c_str(), path.c_str(), split.empty() ? nullptr : split.c_str(),
+                                    &options, &pointer_));
+    }
     /// Borrows the pixels, which must outlive the dataset; labels may be null.
     static dataset from_memory(const context &owner, std::size_t count, std::size_t height, std::size_t width,
                                std::size_t channels, const std::uint8_t *images, const std::int32_t *labels = nullptr,

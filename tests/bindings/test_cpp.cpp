@@ -188,6 +188,14 @@ void test_trainer(const mio::context &context)
         labels[i] = static_cast<std::int32_t>(i % 2);
     const mio::dataset images = mio::dataset::from_memory(context, 64, 12, 12, 1, pixels.data(), labels.data());
     expect(images.size() == 64 && images.classes() == 2 && images.label(3) == 1, "dataset");
+    try {
+        mio_dataset_options options{};
+        options.channels = 2;
+        mio::dataset(context, "flat", folder, "", options);
+        expect(false, "impossible options throw");
+    } catch (const mio::error &error) {
+        expect(std::string(error.what()).find("channels") != std::string::npos, "options reach the library");
+    }
     mio::recipe recipe(context, "mio-tiny");
     recipe.set("loader.batch_size", 16);
     recipe.set("encoder.base_width", 8);

@@ -309,6 +309,22 @@ class TestTrainer(unittest.TestCase):
             except mio.Error as error:
                 self.skipTest(str(error))  # a build without PNG
         self.assertEqual([images.image_name(i) for i in range(2)], ["a.png", "b \u00e4.png"])
+        self.assertIsNone(images.class_name(0))
+
+    def test_folder_of_classes(self):
+        pictures = os.path.join(os.path.dirname(__file__), "..", "data", "images")
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "dark"))
+            shutil.copy(os.path.join(pictures, "grey.png"), os.path.join(folder, "dark", "a.png"))
+            try:
+                grey = mio.Dataset.open(self.context, "folder", folder)
+            except mio.Error as error:
+                self.skipTest(str(error))  # a build without PNG
+            colour = mio.Dataset.open(self.context, "folder", folder, shorter_side=5, channels=3)
+            with self.assertRaises(mio.Error):
+                mio.Dataset.open(self.context, "folder", folder, channels=2)
+        self.assertEqual((grey.class_name(0), grey.class_name(1)), ("dark", None))
+        self.assertEqual((grey.image(0).shape[2], colour.image(0).shape[2], min(colour.image(0).shape[:2])), (1, 3, 5))
 
     def test_run_and_resume(self):
         reports = []

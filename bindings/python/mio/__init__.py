@@ -13,7 +13,7 @@ from ctypes import c_char_p, c_double, c_int32, c_size_t
 
 import numpy
 
-from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, Error, Handle, MutualInformation, StepReport, TensorInfo,
+from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, DatasetOptions, Error, Handle, MutualInformation, StepReport, TensorInfo,
                       library, names)
 
 __all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
@@ -424,9 +424,11 @@ class Dataset(Handle):
     _noun = "dataset"
 
     @classmethod
-    def open(cls, context, format, path, split=None):
-        return cls("mio_dataset_open", context._handle, format.encode(), os.fsencode(path),
-                   None if split is None else split.encode())
+    def open(cls, context, format, path, split=None, shorter_side=0, channels=0):
+        """shorter_side and channels: of folders of images, see mio_dataset_options; 0 takes the default."""
+        options = DatasetOptions(ctypes.sizeof(DatasetOptions), shorter_side, channels)
+        return cls("mio_dataset_open_with", context._handle, format.encode(), os.fsencode(path),
+                   None if split is None else split.encode(), ctypes.byref(options))
 
     @classmethod
     def from_arrays(cls, context, images, labels=None):
@@ -445,6 +447,11 @@ class Dataset(Handle):
     @property
     def classes(self):
         return library().mio_dataset_class_count(self._handle)
+
+    def class_name(self, label):
+        """None where the dataset has none."""
+        name = library().mio_dataset_class_name(self._handle, label)
+        return None if name is None else os.fsdecode(name)
 
     def image(self, index):
         height, width = c_size_t(), c_size_t()

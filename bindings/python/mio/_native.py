@@ -58,6 +58,12 @@ class ConvolutionInfo(ctypes.Structure):
         (name, c_char_p) for name in ("forward", "data_gradient", "weight_gradient")] + [("tuned", c_int32)]
 
 
+class DatasetOptions(ctypes.Structure):
+    """mio_dataset_options."""
+
+    _fields_ = [("struct_size", c_size_t), ("shorter_side", c_size_t), ("channels", c_size_t)]
+
+
 class MutualInformation(ctypes.Structure):
     """mio_mutual_information."""
 
@@ -174,6 +180,7 @@ _SIGNATURES = {
     "mio_optimizer_add_encoder": ("s", [c_void_p, c_void_p]),
     "mio_optimizer_step": ("s", [c_void_p]),
     "mio_dataset_open": ("s", [c_void_p, c_char_p, c_char_p, c_char_p, _OUT]),
+    "mio_dataset_open_with": ("s", [c_void_p, c_char_p, c_char_p, c_char_p, POINTER(DatasetOptions), _OUT]),
     "mio_dataset_from_memory": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_size_t, BYTES, Optional(LABELS),
                                       _OUT]),
     "mio_dataset_count": (c_size_t, [c_void_p]),

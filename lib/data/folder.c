@@ -1,5 +1,6 @@
 /* Images as files, in folders or in a tar of folders, decoded in parallel. */
 #define _POSIX_C_SOURCE 200809L
+#include "core/file.h"
 #include "data/image.h"
 #include "data/scan.h"
 #include "data/store.h"
@@ -88,29 +89,15 @@ static mio_status decode(gathering *work, worker *self, const mio__encoded *enco
     return mio__image_decode(encoded, &kept, pixels);
 }
 
-/* The bytes of a file: *bytes, which the caller frees. */
-static mio_status read_file(mio_context *context, const char *path, unsigned char **bytes, size_t *size)
-{
-    mio__stream *stream;
-    mio_status status = mio__stream_open(context, path, &stream);
-    if (status)
-        return status;
-    *size = (size_t)mio__stream_bound(stream);
-    *bytes = mio__alloc(context, *size);
-    status = *bytes ? mio__stream_read_exactly(stream, *bytes, *size, "the image") : MIO_ERROR_MEMORY;
-    mio__stream_close(stream);
-    return status;
-}
-
 static mio_status take_file(gathering *work, worker *self, size_t index)
 {
     char *path = mio__join_path(work->context, work->root, mio__names_at(&work->names, index));
     if (!path)
         return MIO_ERROR_MEMORY;
     mio__encoded encoded = {.context = work->context, .name = path};
-    unsigned char *bytes = NULL;
-    mio_status status = read_file(work->context, path, &bytes, &encoded.size);
-    encoded.bytes = bytes;
+    char *bytes = NULL;
+    mio_status status = mio__file_read(work->context, path, SIZE_MAX / 2, &bytes, &encoded.size);
+    encoded.bytes = (const unsigned char *)bytes;
     if (!status)
         status = decode(work, self, &encoded, &work->entries[index]);
     mio__free(work->context, bytes);
@@ -172,11 +159,22 @@ static mio_status gather_folder(gathering *work)
     return work->entries ? decode_waiting(work) : MIO_ERROR_MEMORY;
 }
 
+/* A path without "/" and "./" before it. */
+static const char *from_the_root(const char *path)
+{
+    while (path[0] == '/' || (path[0] == '.' && path[1] == '/'))
+        path += path[0] == '/' ? 1 : 2;
+    return path;
+}
+
 /* Name of a member from the split on; NULL if it is no image of it. */
 static const char *name_in_split(const gathering *work, const char *name)
 {
-    const char *split = work->source->split ? work->source->split : "";
-    const size_t length = strlen(split);
+    const char *split = from_the_root(work->source->split ? work->source->split : "");
+    size_t length = strlen(split);
+    while (length && split[length - 1] == '/')
+        length--;
+    name = from_the_root(name);
     if (length && (strncmp(name, split, length) || name[length] != '/'))
         return NULL;
     name += length ? length + 1 : 0;

@@ -152,20 +152,26 @@ static mio_status take_plain(mio__stream *stream, unsigned char *bytes, size_t s
     return MIO_OK;
 }
 
-/* After one gzip member: another may follow, and together they are one file. */
+/* After one gzip member: another may follow, and together they are one file. Or zeros up to the end, as tapes leave them. */
 static mio_status end_gzip_member(mio__stream *stream)
 {
-    if (!stream->inflater.avail_in) {
-        const mio_status status = refill(stream);
-        if (status)
-            return status;
-        if (!stream->inflater.avail_in) {
-            stream->at_end = 1;
-            return MIO_OK;
+    z_stream *inflater = &stream->inflater;
+    for (int padded = 0;; padded = 1) {
+        if (!inflater->avail_in) {
+            const mio_status status = refill(stream);
+            if (status)
+                return status;
+            stream->at_end = !inflater->avail_in;
         }
+        if (stream->at_end)
+            return MIO_OK;
+        if (*inflater->next_in && padded)
+            return fail_gzip(stream);
+        if (*inflater->next_in)
+            return inflateReset(inflater) == Z_OK ? MIO_OK : fail_gzip(stream);
+        inflater->next_in++;
+        inflater->avail_in--;
     }
-    inflateReset(&stream->inflater);
-    return MIO_OK;
 }
 
 static mio_status take_inflated(mio__stream *stream, unsigned char *bytes, size_t size, size_t *got)

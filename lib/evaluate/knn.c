@@ -29,9 +29,9 @@ struct mio_knn {
     mio__references references;
     mio_context *context;
     mio__settings settings;
-    size_t count, dim, classes; /* count 0: no bank yet */
-    float *bank;                /* ceil(count / TILE) x dim x TILE unit rows, filled up with zeros */
-    int32_t *labels;            /* count, or NULL */
+    size_t count, dim; /* count 0: no bank yet */
+    float *bank;       /* ceil(count / TILE) x dim x TILE unit rows, filled up with zeros */
+    int32_t *labels;   /* count, or NULL */
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(knn)
@@ -88,10 +88,9 @@ static void fit_tile(void *argument, size_t tile, size_t worker)
     }
 }
 
-static mio_status copy_labels(mio_knn *knn, size_t count, const int32_t *labels, int32_t **copy, size_t *classes)
+static mio_status copy_labels(mio_knn *knn, size_t count, const int32_t *labels, int32_t **copy)
 {
     *copy = NULL;
-    *classes = 0;
     if (!labels)
         return MIO_OK;
     const mio_status status = mio__labels_check("k-NN bank", count, labels, INT32_MAX);
@@ -100,9 +99,6 @@ static mio_status copy_labels(mio_knn *knn, size_t count, const int32_t *labels,
     if (!(*copy = mio__alloc(knn->context, count * sizeof **copy)))
         return MIO_ERROR_MEMORY;
     memcpy(*copy, labels, count * sizeof **copy);
-    for (size_t i = 0; i < count; i++)
-        if ((size_t)labels[i] >= *classes)
-            *classes = (size_t)labels[i] + 1;
     return MIO_OK;
 }
 
@@ -116,8 +112,7 @@ mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *feat
     if (count > UINT32_MAX)
         return mio__fail(MIO_ERROR_ARGUMENT, "a k-NN bank holds at most 4294967295 rows, not %zu", count);
     int32_t *own_labels;
-    size_t classes;
-    if ((status = copy_labels(knn, count, labels, &own_labels, &classes)))
+    if ((status = copy_labels(knn, count, labels, &own_labels)))
         return status;
     const size_t workers = mio__workers(knn->context), tiles = (count + TILE - 1) / TILE;
     fit_work work = {count, dim, features, mio__alloc_zeroed(knn->context, tiles * TILE, dim * sizeof(float)),
@@ -130,7 +125,6 @@ mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *feat
         knn->labels = own_labels;
         knn->count = count;
         knn->dim = dim;
-        knn->classes = classes;
     } else {
         mio__free(knn->context, work.bank);
         mio__free(knn->context, own_labels);
@@ -229,12 +223,26 @@ static void sort_best_first(mio__neighbour *list, size_t size)
 /* ---- search ---- */
 
 /* What one worker needs. */
+/* A class and what was voted for it: class -1 is an empty slot. However large labels are, only k of them can occur. */
+typedef struct ballot {
+    int32_t class;
+    double weight;
+} ballot;
+
+static size_t slot_count(size_t k)
+{
+    size_t slots = 2;
+    while (slots < 2 * k)
+        slots *= 2;
+    return slots;
+}
+
 typedef struct search_scratch {
     float *queries;      /* tiles x rows x stride, unit rows */
     float *similarities; /* TILE x TILE */
     mio__neighbour *lists;    /* tiles x rows x capacity */
     candidates *found;   /* tiles x rows */
-    double *votes;       /* classes */
+    ballot *votes;       /* slots of a query's table */
 } search_scratch;
 
 typedef struct search_work {
@@ -250,23 +258,37 @@ typedef struct search_work {
     float *similarities;
 } search_work;
 
-static int32_t vote(const mio_knn *knn, const mio__neighbour *list, size_t k, double *votes)
+/* Of the table's slots, at least half of which stay empty: that of a class. */
+static ballot *slot_of(ballot *votes, size_t slots, int32_t class)
+{
+    size_t at = (uint32_t)class * UINT32_C(2654435769) & (slots - 1);
+    while (votes[at].class >= 0 && votes[at].class != class)
+        at = (at + 1) & (slots - 1);
+    votes[at].class = class;
+    return &votes[at];
+}
+
+/* The class of most votes; of several, the lowest. */
+static int32_t vote(const mio_knn *knn, const mio__neighbour *list, size_t k, ballot *votes)
 {
     const double temperature = knn->settings.values[PARAMETER_TEMPERATURE];
     const int weighted = knn->settings.values[PARAMETER_WEIGHTED] != 0;
-    memset(votes, 0, knn->classes * sizeof *votes);
+    const size_t slots = slot_count(k);
+    for (size_t i = 0; i < slots; i++)
+        votes[i] = (ballot){-1, 0};
     /* Relative to the best: the same winner, and no temperature is too low for exp. */
     for (size_t i = 0; i < k; i++)
-        votes[knn->labels[list[i].index]] +=
+        slot_of(votes, slots, knn->labels[list[i].index])->weight +=
             weighted ? exp(((double)list[i].similarity - list[0].similarity) / temperature) : 1;
-    size_t winner = 0;
-    for (size_t c = 1; c < knn->classes; c++)
-        if (votes[c] > votes[winner])
-            winner = c;
-    return (int32_t)winner;
+    ballot winner = {-1, -1};
+    for (size_t i = 0; i < slots; i++)
+        if (votes[i].class >= 0 && (votes[i].weight > winner.weight ||
+                                    (votes[i].weight == winner.weight && votes[i].class < winner.class)))
+            winner = votes[i];
+    return winner.class;
 }
 
-static void report_query(const search_work *work, size_t query, const mio__neighbour *list, double *votes)
+static void report_query(const search_work *work, size_t query, const mio__neighbour *list, ballot *votes)
 {
     if (work->predictions)
         work->predictions[query] = vote(work->knn, list, work->k, votes);
@@ -331,7 +353,7 @@ static search_scratch *make_scratch(const search_work *work, size_t workers)
         scratch[w].lists = mio__alloc_zeroed(knn->context, work->tiles * work->rows,
                                              work->capacity * sizeof(mio__neighbour));
         scratch[w].found = mio__alloc_zeroed(knn->context, work->tiles * work->rows, sizeof(candidates));
-        scratch[w].votes = mio__alloc_zeroed(knn->context, knn->classes + 1, sizeof(double));
+        scratch[w].votes = mio__alloc_zeroed(knn->context, slot_count(work->k), sizeof(ballot));
         if (!scratch[w].queries || !scratch[w].similarities || !scratch[w].lists || !scratch[w].found ||
             !scratch[w].votes) {
             free_scratch(knn->context, workers, scratch);

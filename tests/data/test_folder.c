@@ -184,6 +184,28 @@ START_TEST(tar_of_classes_with_long_names)
     expect_name(0, "train/apple/1.png");
     expect_name(3, "trainer/pear/1.png");
     expect_refusal("folder", "t.tar.gz", "test", MIO_ERROR_ARGUMENT, "in 'test'");
+    expect("folder", "t.tar.gz", "./train//", 3, 2);
+    static const char zeros[1000];
+    sample_append(&packed, zeros, sizeof zeros); /* as a tape's last block leaves them */
+    sample_write("padded.tar.gz", packed.bytes, packed.size);
+    expect("folder", "padded.tar.gz", "train", 3, 2);
+    sample_append(&packed, "x", 1);
+    sample_write("padded.tar.gz", packed.bytes, packed.size);
+    expect_refusal("folder", "padded.tar.gz", "train", MIO_ERROR_FORMAT, "the gzip data are corrupt");
+    sample_bytes absolute = {0};
+    sample_tar_add(&absolute, "/data/apple/1.png", '0', png.bytes, png.size);
+    sample_tar_add(&absolute, "/data/pear/1.png", '0', png.bytes, png.size);
+    sample_tar_end(&absolute);
+    sample_write("absolute.tar", absolute.bytes, absolute.size);
+    expect("folder", "absolute.tar", "data", 2, 2);
+    ck_assert_str_eq(mio_dataset_class_name(dataset, 1), "pear");
+    expect("folder", "absolute.tar", "/data", 2, 2);
+    sample_free(&absolute);
+    sample_bytes packed_image = sample_gzip(&png);
+    sample_folder("packed");
+    sample_write("packed/a.png", packed_image.bytes, packed_image.size);
+    expect_refusal("flat", "packed", NULL, MIO_ERROR_FORMAT, "neither a JPEG nor a PNG");
+    sample_free(&packed_image);
     sample_write("cut.tar", tar.bytes, tar.size);
     expect_refusal("folder", "cut.tar", "train", MIO_ERROR_FORMAT, "without its end mark");
     sample_append(&whole, "x", 1);

@@ -149,6 +149,14 @@ START_TEST(prediction_is_the_vote_of_the_list)
         differ += weighted[q] != plain[q];
     }
     ck_assert_uint_gt(differ, 0);
+    /* Labels far apart cost neither time nor memory. */
+    int32_t sparse[COUNT];
+    for (size_t i = 0; i < BANK; i++)
+        labels[i] *= 300000007;
+    ck_assert_int_eq(mio_knn_fit(knn, BANK, DIM, bank, labels), MIO_OK);
+    ck_assert_int_eq(mio_knn_predict(knn, COUNT, DIM, queries, sparse), MIO_OK);
+    for (size_t q = 0; q < COUNT; q++)
+        ck_assert_int_eq(sparse[q], plain[q] * 300000007);
     mio_knn_release(knn);
     free(bank);
     free(queries);

@@ -1,7 +1,6 @@
 /* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, encoder/precision
-   unless that is fp32, encoder/tuning (text) if there are measured choices, and encoder/tensor/NAME with 32-bit floats in
-   PyTorch's layout. All numbers little-endian. */
-#include "kernels/target.h"
+   unless that is fp32, encoder/tuning (text) if there are measured choices, and the tensors (tensor_file.c). All numbers
+   little-endian. */
 #include "nn/network.h"
 
 #include <math.h>
@@ -34,19 +33,6 @@ static uint32_t get32(const unsigned char **bytes)
     for (int i = 0; i < 4; i++)
         value |= (uint32_t) * (*bytes)++ << (8 * i);
     return value;
-}
-
-static void tensor_record(const mio_encoder *encoder, const char *prefix, size_t tensor, char name[256])
-{
-    snprintf(name, 256, "%s/tensor/%s", prefix, encoder->tensors[tensor].name);
-}
-
-static size_t largest_tensor(const mio_encoder *encoder)
-{
-    size_t largest = 1;
-    for (size_t i = 0; i < encoder->graph.tensor_count; i++)
-        largest = encoder->tensors[i].count > largest ? encoder->tensors[i].count : largest;
-    return largest;
 }
 
 /* ---- writing ---- */
@@ -125,22 +111,6 @@ mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *w
     if (!status)
         status = mio__encoder_write_tuning(encoder, writer);
     return status ? status : mio__encoder_write_tensors(encoder, tensor_prefix, writer);
-}
-
-mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *prefix, mio__archive_writer *writer)
-{
-    mio_status status = MIO_OK;
-    float *values = mio__alloc(encoder->context, largest_tensor(encoder) * sizeof *values);
-    if (!values)
-        return MIO_ERROR_MEMORY;
-    for (size_t i = 0; i < encoder->graph.tensor_count && !status; i++) {
-        char name[256];
-        tensor_record(encoder, prefix, i, name);
-        mio__tensor_unpack(encoder, i, encoder->tensors[i].value, values);
-        status = mio__archive_put(writer, name, values, encoder->tensors[i].count * sizeof *values);
-    }
-    mio__free(encoder->context, values);
-    return status;
 }
 
 mio_status mio_encoder_save(const mio_encoder *encoder, const char *path)
@@ -292,134 +262,11 @@ static void free_contents(mio_context *context, contents *read)
     mio__free(context, read->own_values);
 }
 
-/* Where a tensor lies among the values, in elements. */
-static size_t place_of(const mio_encoder *encoder, size_t tensor)
-{
-    return (size_t)(encoder->tensors[tensor].value - encoder->values);
-}
-
 static size_t values_count(const mio_encoder *encoder)
 {
     const size_t count = encoder->graph.tensor_count;
-    return count ? place_of(encoder, count - 1) + encoder->tensors[count - 1].stored : 1;
-}
-
-/* Without a branch for each value. */
-static int all_finite(size_t count, const float *values)
-{
-    int wrong = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        wrong |= (bits & 0x7f800000) == 0x7f800000; /* infinite, or not a number */
-    }
-    return !wrong;
-}
-
-/* Tensors are read in parts of some rows, which stay in the cache from the file to their storage. */
-enum { ROWS = 16, PART = 1 << 16 };
-
-static size_t row_length(const mio__tensor *tensor)
-{
-    return tensor->count / mio__tensor_rows(tensor);
-}
-
-static size_t rows_at_once(const mio__tensor *tensor)
-{
-    const size_t all = mio__tensor_rows(tensor), rows = PART / row_length(tensor) / ROWS * ROWS;
-    const size_t some = rows > ROWS ? rows : ROWS;
-    return some < all ? some : all;
-}
-
-static size_t largest_part(const mio_encoder *encoder)
-{
-    size_t largest = 1;
-    for (size_t i = 0; i < encoder->graph.tensor_count; i++) {
-        const size_t part = rows_at_once(&encoder->tensors[i]) * row_length(&encoder->tensors[i]);
-        largest = part > largest ? part : largest;
-    }
-    return largest;
-}
-
-/* All tensors of an encoder, one an item of parallel work. */
-typedef struct reading {
-    const mio_encoder *encoder;
-    const char *prefix;
-    const mio__archive *archive;
-    mio__real *values;
-    float *parts; /* each worker's */
-    size_t part_size;
-    atomic_int failure; /* a mio_status */
-} reading;
-
-/* The first of count values, the first of which has the given place, that is not finite; SIZE_MAX if all are. */
-static size_t find_not_finite(size_t count, size_t place, const float *values)
-{
-    size_t i = all_finite(count, values) ? count : 0;
-    while (i < count && isfinite(values[i]))
-        i++;
-    return i < count ? place + i : SIZE_MAX;
-}
-
-/* Whether the tensor is finite is said of a sound record only. */
-static mio_status read_tensor(const reading *job, size_t index, float *part)
-{
-    const mio__tensor *tensor = &job->encoder->tensors[index];
-    const size_t rows = mio__tensor_rows(tensor), row = row_length(tensor), most = rows_at_once(tensor);
-    size_t wrong = SIZE_MAX;
-    char name[256];
-    tensor_record(job->encoder, job->prefix, index, name);
-    mio__archive_reader reader;
-    mio_status status = mio__archive_begin(job->archive, name, tensor->count * sizeof *part, &reader);
-    for (size_t first = 0; first < rows && !status; first += most) {
-        const size_t count = rows - first < most ? rows - first : most;
-        status = mio__archive_next(&reader, part, count * row * sizeof *part);
-        if (status)
-            break;
-        if (wrong == SIZE_MAX)
-            wrong = find_not_finite(count * row, first * row, part);
-        mio__tensor_pack_rows(job->encoder, index, first, count, part, job->values + place_of(job->encoder, index));
-    }
-    status = mio__archive_end(&reader, status);
-    if (!status && wrong != SIZE_MAX)
-        status = mio__archive_refuse(job->archive, name, "value %zu of the tensor is not finite", wrong);
-    return status;
-}
-
-/* First libxsmm's start, a tenth of the work, which passes would otherwise wait for. Then from the last tensor on, as a
-   network's largest come late: they should not be begun when all else is done. */
-static void read_item(void *argument, size_t item, size_t worker)
-{
-    reading *job = argument;
-    if (item == 0) {
-        mio__jit_start();
-        return;
-    }
-    const size_t index = job->encoder->graph.tensor_count - item;
-    mio_status status = atomic_load_explicit(&job->failure, memory_order_relaxed);
-    if (!status && (status = read_tensor(job, index, job->parts + worker * job->part_size)))
-        atomic_store_explicit(&job->failure, status, memory_order_relaxed);
-}
-
-/* Reads all tensors to values, which are laid out as the encoder's. */
-static mio_status read_tensors(const mio_encoder *encoder, const char *prefix, const mio__archive *archive,
-                               mio__real *values)
-{
-    const size_t count = encoder->graph.tensor_count, most = count ? count : 1;
-    const size_t workers = mio__workers(encoder->context) < most ? mio__workers(encoder->context) : most;
-    reading job = {encoder, prefix, archive, values, NULL, largest_part(encoder), 0};
-    job.parts = mio__alloc(encoder->context, workers * job.part_size * sizeof *job.parts);
-    if (!job.parts)
-        return MIO_ERROR_MEMORY;
-    mio__parallel(encoder->context, workers, 1 + count, read_item, &job);
-    /* A message belongs to the thread on which something failed, so damage is met again on this one. */
-    mio_status status = MIO_OK;
-    if (job.failure == MIO_ERROR_MEMORY)
-        status = mio__fail(MIO_ERROR_MEMORY, "out of memory: no room to read a tensor");
-    for (size_t i = 0; i < count && job.failure && !status; i++)
-        status = read_tensor(&job, i, job.parts);
-    mio__free(encoder->context, job.parts);
-    return status;
+    const mio__tensor *last = count ? &encoder->tensors[count - 1] : NULL;
+    return last ? (size_t)(last->value - encoder->values) + last->stored : 1;
 }
 
 /* fresh: values go straight into the encoder, which is thrown away if one of them is refused. */
@@ -436,14 +283,7 @@ static mio_status read_contents(const mio_encoder *encoder, mio__archive *archiv
     for (size_t c = 0; c < channels && !status; c++)
         if (!isfinite(read->both[c]) || !isfinite(read->both[channels + c]) || read->both[channels + c] <= 0)
             status = mio__archive_refuse(archive, norm_record, "an impossible mean or deviation for channel %zu", c);
-    return status ? status : read_tensors(encoder, tensor_prefix, archive, read->values);
-}
-
-mio_status mio__encoder_read_tensors(mio_encoder *encoder, const char *prefix, mio__archive *archive)
-{
-    const mio_status status = read_tensors(encoder, prefix, archive, encoder->values);
-    mio__encoder_changed(encoder);
-    return status;
+    return status ? status : mio__tensors_read(encoder, tensor_prefix, archive, read->values);
 }
 
 static mio_status read_choice(mio__archive *archive, const char *record, uint32_t last, uint32_t *choice)

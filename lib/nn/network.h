@@ -85,6 +85,13 @@ void mio__tensor_pack_rows(const mio_encoder *encoder, size_t tensor, size_t fir
 void mio__tensor_pack(const mio_encoder *encoder, size_t tensor, const float *torch, mio__real *stored);
 void mio__tensor_unpack(const mio_encoder *encoder, size_t tensor, const mio__real *stored, float *torch);
 
+/* ---- tensor_file.c ---- */
+
+/** Reads all tensors, on all threads, to values, which are laid out as the encoder's. Errors: MIO_ERROR_FORMAT, MIO_ERROR_IO,
+    MIO_ERROR_MEMORY. */
+mio_status mio__tensors_read(const mio_encoder *encoder, const char *prefix, const mio__archive *archive,
+                             mio__real *values);
+
 /* ---- training.c: the passes without the doors to row-major floats ---- */
 
 /** Plans a pass over views x count images unless the last one was alike. Errors as mio_encoder_forward. */

@@ -460,7 +460,7 @@ static void forge(const char *record, const void *bytes, size_t size)
 {
     size_t length;
     unsigned char *file = read_file(&length), *at = file + 16;
-    while (!memcmp(at, "REC", 3)) { /* the layout is archive.c's */
+    while (!memcmp(at, "REC", 3)) { /* the layout is archive_format.h */
         const size_t name = (size_t)at[4], packed = (size_t)(at[16] | at[17] << 8 | at[18] << 16);
         if (name == strlen(record) && !memcmp(at + 32, record, name)) {
             ck_assert_int_eq(at[3], 'S');

@@ -3,6 +3,7 @@
 #include "data/store.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- subset ---- */
@@ -50,32 +51,26 @@ mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *
 
 /* ---- split ---- */
 
-/* Work space of a split: the images class by class. Class 0 holds those without a label. */
+/* Work space of a split. */
 typedef struct split_work {
-    size_t *starts;      /* class_count + 2: where each class begins in members */
-    size_t *members;     /* count: indices of images, by class, each class in the dataset's order */
+    uint64_t *members;   /* count: label + 1 and, below it, index of every image, sorted: class by class */
     size_t *order;       /* count: a permutation of one class */
     unsigned char *side; /* count: 0 for the first part, 1 for the second */
 } split_work;
 
-static size_t class_of(const mio_dataset *dataset, size_t index)
+enum { INDEX_BITS = 32 };
+
+static int by_class(const void *a, const void *b)
 {
-    return (size_t)(mio__dataset_label(dataset, index) + 1);
+    const uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
 }
 
-/* Counting sort by class. */
 static void group_by_class(const mio_dataset *dataset, split_work *work)
 {
-    const size_t classes = dataset->class_count + 1;
     for (size_t i = 0; i < dataset->count; i++)
-        work->starts[class_of(dataset, i) + 1]++;
-    for (size_t c = 0; c < classes; c++)
-        work->starts[c + 1] += work->starts[c];
-    for (size_t i = 0; i < dataset->count; i++)
-        work->members[work->starts[class_of(dataset, i)]++] = i;
-    for (size_t c = classes; c > 0; c--)
-        work->starts[c] = work->starts[c - 1];
-    work->starts[0] = 0;
+        work->members[i] = (uint64_t)(mio__dataset_label(dataset, i) + INT64_C(1)) << INDEX_BITS | i;
+    qsort(work->members, dataset->count, sizeof *work->members, by_class);
 }
 
 /* How many of a class's images go into the first part: the nearest number that leaves both parts some. */
@@ -90,14 +85,17 @@ static size_t share(size_t images, double fraction)
 /* Deals every class's images to the two sides; returns how many the first side got. */
 static size_t deal(const mio_dataset *dataset, double fraction, uint64_t seed, split_work *work)
 {
-    size_t taken = 0;
-    for (size_t c = 0; c <= dataset->class_count; c++) {
-        const size_t start = work->starts[c], images = work->starts[c + 1] - start, first = share(images, fraction);
+    size_t taken = 0, images;
+    for (size_t start = 0; start < dataset->count; start += images) {
+        const uint64_t *members = work->members + start, class = members[0] >> INDEX_BITS;
+        for (images = 1; start + images < dataset->count && members[images] >> INDEX_BITS == class;)
+            images++;
+        const size_t first = share(images, fraction);
         mio__random random;
-        mio__random_start(&random, seed, 0, c, 0, MIO__PURPOSE_SPLIT);
+        mio__random_start(&random, seed, 0, (uint32_t)class, 0, MIO__PURPOSE_SPLIT);
         mio__random_permutation(&random, images, work->order);
         for (size_t i = 0; i < images; i++)
-            work->side[work->members[start + work->order[i]]] = i >= first;
+            work->side[(uint32_t)members[work->order[i]]] = i >= first;
         taken += first;
     }
     return taken;
@@ -120,8 +118,7 @@ static mio_status split_with(mio_dataset *dataset, double fraction, uint64_t see
                              mio_dataset **first, mio_dataset **second)
 {
     mio_context *context = dataset->context;
-    if (!(work->starts = mio__alloc_zeroed(context, dataset->class_count + 2, sizeof *work->starts)) ||
-        !(work->members = mio__alloc(context, dataset->count * sizeof *work->members)) ||
+    if (!(work->members = mio__alloc(context, dataset->count * sizeof *work->members)) ||
         !(work->order = mio__alloc(context, dataset->count * sizeof *work->order)) ||
         !(work->side = mio__alloc(context, dataset->count)))
         return MIO_ERROR_MEMORY;
@@ -149,9 +146,10 @@ mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t see
         return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL", !dataset ? "the dataset" : "a place for a part");
     if (!(fraction > 0 && fraction < 1))
         return mio__fail(MIO_ERROR_ARGUMENT, "fraction is %g; it lies between 0 and 1, both exclusive", fraction);
+    if (dataset->count > UINT32_MAX)
+        return mio__fail(MIO_ERROR_ARGUMENT, "%zu images are too many to split; 4294967295 can be", dataset->count);
     split_work work = {0};
     const mio_status status = split_with(dataset, fraction, seed, &work, first, second);
-    mio__free(dataset->context, work.starts);
     mio__free(dataset->context, work.members);
     mio__free(dataset->context, work.order);
     mio__free(dataset->context, work.side);

@@ -277,6 +277,24 @@ START_TEST(split_is_stratified)
 }
 END_TEST
 
+/* Labels far apart cost no memory. */
+START_TEST(split_of_sparse_labels)
+{
+    const int32_t sparse[6] = {INT32_MAX, 0, INT32_MAX, 7, 0, 7};
+    uint8_t bytes[6] = {0, 1, 2, 3, 4, 5};
+    mio_dataset *dataset, *first, *second;
+    ck_assert_int_eq(mio_dataset_from_memory(context, 6, 1, 1, 1, 0, bytes, sparse, &dataset), MIO_OK);
+    ck_assert_int_eq(mio_dataset_split(dataset, 0.5, 3, &first, &second), MIO_OK);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_uint_eq(count_label(first, sparse[1 + i]), 1);
+        ck_assert_uint_eq(count_label(second, sparse[1 + i]), 1);
+    }
+    mio_dataset_release(first);
+    mio_dataset_release(second);
+    mio_dataset_release(dataset);
+}
+END_TEST
+
 START_TEST(split_without_labels)
 {
     mio_dataset *dataset = make(0), *first, *second, *inner, *outer;
@@ -397,6 +415,7 @@ int main(void)
     tcase_add_test(cases, callback_is_read_once);
     tcase_add_test(cases, subset_shares_and_keeps_alive);
     tcase_add_test(cases, split_is_stratified);
+    tcase_add_test(cases, split_of_sparse_labels);
     tcase_add_test(cases, split_without_labels);
     tcase_add_test(cases, statistics_are_exact);
     tcase_add_test(cases, memory_failure_unwinds);

@@ -5,7 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh examples/packages.sh gcc g++ clang meson ninja-build pkg-config libxsmm-dev zlib1g-dev check libjpeg62-turbo-dev \
-    libpng-dev dataset-fashion-mnist python3 python3-numpy cmake doxygen abigail-tools qemu-user binutils
+    libpng-dev dataset-fashion-mnist python3 python3-numpy cmake doxygen abigail-tools qemu-user binutils \
+    rustc
 
 work=build/tests
 mkdir -p "$work"

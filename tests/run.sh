@@ -5,8 +5,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh examples/packages.sh gcc g++ clang meson ninja-build pkg-config libxsmm-dev zlib1g-dev check libjpeg62-turbo-dev \
-    libpng-dev dataset-fashion-mnist python3 python3-numpy cmake doxygen abigail-tools qemu-user binutils \
-    rustc
+    libpng-dev dataset-fashion-mnist python3 python3-numpy cmake doxygen abigail-tools qemu-user binutils
+# Other than Debian's will do for these, and exclude Debian's.
+command -v rustc >/dev/null || sh examples/packages.sh rustc
+command -v node >/dev/null || sh examples/packages.sh nodejs libnode-dev
 
 work=build/tests
 mkdir -p "$work"

@@ -13,8 +13,8 @@ from ctypes import c_char_p, c_double, c_int32, c_size_t
 
 import numpy
 
-from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, DatasetOptions, Error, Handle, MutualInformation, StepReport, TensorInfo,
-                      library, names)
+from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, DatasetOptions, Error, Handle, MutualInformation, StepReport,
+                      TensorInfo, library, names)
 
 __all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
            "loss_names", "mutual_information", "projector_gradient", "recipe_names", "version"]

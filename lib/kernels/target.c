@@ -12,8 +12,11 @@ extern char internal_singleton_fname[] __attribute__((weak));
 
 void mio__jit_start(void)
 {
-    libxsmm_init(); /* returns at once but for the first time */
-    if (!&internal_singleton_handle || !&internal_singleton_fname)
+    const int known = &internal_singleton_handle && &internal_singleton_fname;
+    if (known && __atomic_load_n(&internal_singleton_handle, __ATOMIC_ACQUIRE) < 0)
+        return; /* started before; 0 until then */
+    libxsmm_init();
+    if (!known)
         return;
     const int handle = __atomic_exchange_n(&internal_singleton_handle, -1, __ATOMIC_ACQ_REL);
     if (handle < 0)

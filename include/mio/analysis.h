@@ -68,8 +68,9 @@ MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t 
  * displacements and spectra.
  *
  * In closed form for "mio", "mio_decoupled", "nt_xent", "dcl", "hcl", "supcon", "schane" and "siglip". For "barlow_twins",
- * "vicreg", "cam", "prototype" and a caller's own loss with compute_f64 by central differences of the gradient, with a step
- * of 1e-5 times the length of all rows together: about 1e-9 of the product. The others, "byol", "dclw", "moco", "nnclr",
+ * "vicreg", "cam", "prototype" and a caller's own loss with compute_f64 by central differences of the gradient: about 1e-9 of
+ * the product, with a step of 1e-5 times the length of the row ("prototype"), of the centred column ("barlow_twins", "vicreg")
+ * that moves the most for its length, or of all rows together. "prototype" holds rows of zeros. The others, "byol", "dclw", "moco", "nnclr",
  * "simsiam" and "sogclr", take for constant in their gradient what moves with the rows: their product would belong to no
  * function, and they are MIO_ERROR_UNSUPPORTED.
  * Other errors as mio_loss_compute_f64; MIO_ERROR_ARGUMENT (a NULL, a direction that is not finite).

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Scaled by a power of two, so that no square over- or underflows. */
-static double length(size_t size, const double *x)
+double mio__length(size_t size, const double *x)
 {
     double largest = 0, sum = 0;
     int exponent;
@@ -26,17 +26,21 @@ static mio_status gradient_beside(const mio__gradient *gradient, const double *x
     return gradient->at(gradient->argument, moved, to);
 }
 
-mio_status mio__difference(const mio__gradient *gradient, const double *x, double step, const double *direction,
+double mio__reach(size_t size, const double *x, const double *direction)
+{
+    const double along = mio__length(size, direction), own = mio__length(size, x);
+    return (own > 0 ? own : 1) / along;
+}
+
+mio_status mio__difference(const mio__gradient *gradient, const double *x, double h, const double *direction,
                            double *space, double *product)
 {
     const size_t size = gradient->size;
-    const double along = length(size, direction), own = length(size, x);
     double *moved = space, *second = space + size;
-    if (along == 0) {
+    if (mio__length(size, direction) == 0) {
         memset(product, 0, size * sizeof *product);
         return MIO_OK;
     }
-    const double h = step * (own > 0 ? own : 1) / along;
     mio_status status = gradient_beside(gradient, x, h, direction, moved, product);
     if (!status)
         status = gradient_beside(gradient, x, -h, direction, moved, second);

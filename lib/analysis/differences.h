@@ -11,14 +11,18 @@ typedef struct mio__gradient {
     void *argument;
 } mio__gradient;
 
-/** The step, in units of the length of x, at which rounding and curvature cost about alike in double. */
+/** The step, in units of mio__reach, at which rounding and curvature cost about alike in double. */
 #define MIO__DIFFERENCE_STEP 1e-5
 
+/** |x|, whatever its scale. */
+double mio__length(size_t size, const double *x);
+/** How many times the direction is as long as x, or as 1 where x is 0. Infinite for a direction of 0. */
+double mio__reach(size_t size, const double *x, const double *direction);
 /**
- * product = (gradient(x + h direction) - gradient(x - h direction)) / 2h, where h |direction| is step |x|, or step
- * where x is 0. space: 2 x size values. A direction of 0 has the product 0.
+ * product = (gradient(x + h direction) - gradient(x - h direction)) / 2h. space: 2 x size values. A direction of 0 has the
+ * product 0, whatever h.
  */
-mio_status mio__difference(const mio__gradient *gradient, const double *x, double step, const double *direction,
+mio_status mio__difference(const mio__gradient *gradient, const double *x, double h, const double *direction,
                            double *space, double *product);
 
 /** Errors: MIO_ERROR_ARGUMENT (NULL), MIO_ERROR_UNSUPPORTED (what the loss calls a gradient is not the gradient of a

@@ -204,7 +204,8 @@ static mio_status apply(void *argument, const double *direction, double *product
 {
     passes *p = argument;
     const mio__gradient gradient = {p->weights, gradient_at, p};
-    return mio__difference(&gradient, p->point, p->step, direction, p->space, product);
+    const double h = p->step * mio__reach(p->weights, p->point, direction);
+    return mio__difference(&gradient, p->point, h, direction, p->space, product);
 }
 
 mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mio_loss *loss, size_t pairs, const float *images,

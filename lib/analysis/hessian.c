@@ -7,11 +7,12 @@
 #include "analysis/lanczos.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct hessian {
     mio_loss *loss;
     size_t pairs, dim;
-    double *own; /* where products are differences: both views, one after the other, and room for as much twice */
+    double *own; /* where products are differences: both views, one after the other, and room for as much three times */
     mio__curvature curvature;
 } hessian;
 
@@ -35,12 +36,73 @@ static mio_status gradient_at(void *argument, const double *z, double *gradient)
     return mio__loss_compute(h->loss, &batch, NULL);
 }
 
+/* ---- differences: how far to go. What a loss is a function of, directions of rows or columns less their means, bends on the
+   scale of each of them, so that the shortest decides. ---- */
+
+/* A row of zeros has no direction: it stays, and its product is 0. */
+static void hold_zero_rows(const hessian *h, double *values)
+{
+    for (size_t row = 0; row < 2 * h->pairs; row++)
+        if (mio__length(h->dim, h->own + row * h->dim) == 0)
+            memset(values + row * h->dim, 0, h->dim * sizeof *values);
+}
+
+static double reach_of_rows(const hessian *h, const double *direction)
+{
+    double reach = INFINITY;
+    for (size_t at = 0; at < size_of(h); at += h->dim)
+        if (mio__length(h->dim, direction + at) > 0)
+            reach = fmin(reach, mio__reach(h->dim, h->own + at, direction + at));
+    return reach;
+}
+
+/* Column k of a view less its mean, to `column`; returns its length. */
+static double centred_length(const hessian *h, const double *view, size_t k, double *column)
+{
+    double mean = 0;
+    for (size_t b = 0; b < h->pairs; b++)
+        mean += view[b * h->dim + k] / (double)h->pairs;
+    for (size_t b = 0; b < h->pairs; b++)
+        column[b] = view[b * h->dim + k] - mean;
+    return mio__length(h->pairs, column);
+}
+
+/* A column's variance counts with at least about what the losses add to it. */
+static double reach_of_columns(const hessian *h, const double *direction, double *column)
+{
+    const double least = sqrt(1e-5 * (double)h->pairs);
+    double reach = INFINITY;
+    for (size_t view = 0; view < 2; view++)
+        for (size_t k = 0; k < h->dim; k++) {
+            const size_t at = view * h->pairs * h->dim;
+            const double along = centred_length(h, direction + at, k, column);
+            if (along > 0)
+                reach = fmin(reach, hypot(centred_length(h, h->own + at, k, column), least) / along);
+        }
+    return reach;
+}
+
 static mio_status difference_product(void *argument, const double *direction, double *product)
 {
     hessian *h = argument;
     const mio__gradient gradient = {size_of(h), gradient_at, h};
-    return mio__difference(&gradient, h->own, MIO__DIFFERENCE_STEP, direction, h->own + gradient.size, product);
+    const uint32_t flags = h->loss->kind->flags;
+    double *space = h->own + gradient.size, *held = space + 2 * gradient.size;
+    memcpy(held, direction, gradient.size * sizeof *held);
+    if (flags & MIO__LOSS_ROWS)
+        hold_zero_rows(h, held);
+    double reach = flags & MIO__LOSS_ROWS      ? reach_of_rows(h, held)
+                   : flags & MIO__LOSS_COLUMNS ? reach_of_columns(h, held, space)
+                                               : INFINITY;
+    if (reach == INFINITY) /* of neither kind, or a direction that moves neither */
+        reach = mio__reach(gradient.size, h->own, held);
+    const mio_status status = mio__difference(&gradient, h->own, MIO__DIFFERENCE_STEP * reach, held, space, product);
+    if (!status && flags & MIO__LOSS_ROWS)
+        hold_zero_rows(h, product);
+    return status;
 }
+
+/* ---- both kinds ---- */
 
 /* Takes the batch in; checks everything but what is asked of it. */
 static mio_status begin(hessian *h, mio_loss *loss, size_t pairs, size_t dim, const double *z1, const double *z2)
@@ -57,7 +119,7 @@ static mio_status begin(hessian *h, mio_loss *loss, size_t pairs, size_t dim, co
     }
     const mio__batch batch = {pairs, dim, sizeof(double), {z1, z2}, {NULL, NULL}};
     status = mio__loss_compute(loss, &batch, NULL);
-    if (!status && !(h->own = mio__alloc_zeroed(loss->context, 3, size_of(h) * sizeof *h->own)))
+    if (!status && !(h->own = mio__alloc_zeroed(loss->context, 4, size_of(h) * sizeof *h->own)))
         status = MIO_ERROR_MEMORY;
     for (size_t i = 0; !status && i < pairs * dim; i++) {
         h->own[i] = z1[i];

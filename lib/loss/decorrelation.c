@@ -375,7 +375,7 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
 
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
                                                .steepest = steepest, .run = run_barlow, .extra = extra,
-                                               .flags = MIO__LOSS_NO_UNITS};
+                                               .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
 const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3, .steepest = steepest,
                                          .run = run_vicreg, .extra = extra,
-                                         .flags = MIO__LOSS_NO_UNITS};
+                                         .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};

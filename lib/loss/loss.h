@@ -20,7 +20,8 @@ enum {
     MIO__LOSS_KEYS = 256,        /* view 2 has constant keys, and no gradient */
     MIO__LOSS_ROWS = 512,        /* needs unit vectors for rectangular passes alone */
     MIO__LOSS_NO_UNITS = 1024,   /* needs no unit vectors kept */
-    MIO__LOSS_PASSES = 2048      /* walks over the same tiles more than once */
+    MIO__LOSS_PASSES = 2048,     /* walks over the same tiles more than once */
+    MIO__LOSS_COLUMNS = 4096     /* a function of the columns less their means */
 };
 
 /** One kind of loss. `p` are the parameters' values in the table's order. */

@@ -196,14 +196,19 @@ START_TEST(test_ritz_values)
     dense_eigenvalues(SIZE, matrix, dense, first);
     const double largest = fmax(fabs(dense[0]), fabs(dense[SIZE - 1]));
     ASSERT_OK(mio_analysis_hessian_spectrum(loss, FEW, SMALL, z, z2, SIZE + 9, 0, values, weights, &count));
-    ck_assert_uint_eq(count, SIZE);
+    /* vicreg's does not see a shift of all rows: those zeros are one eigenvalue, of several dimensions. */
+    ck_assert_uint_le(count, SIZE);
+    ck_assert_uint_ge(count, few[_i].closed ? SIZE : SIZE - SMALL);
     double sum = 0, mean = 0, dense_mean = 0;
-    for (size_t i = 0; i < SIZE; i++) {
-        ck_assert_double_eq_tol(values[i], dense[i], tolerance * largest);
+    for (size_t i = 0, j = 0; i < count; i++, j++) {
+        while (j < SIZE - 1 && fabs(values[i] - dense[j]) > tolerance * largest)
+            j++;
+        ck_assert_double_eq_tol(values[i], dense[j], tolerance * largest);
         ck_assert(weights[i] >= 0);
         sum += weights[i];
-        dense_mean += dense[i] / SIZE;
     }
+    for (size_t i = 0; i < SIZE; i++)
+        dense_mean += dense[i] / SIZE;
     ck_assert_double_eq_tol(sum, 1, 1e-12);
     ASSERT_OK(mio_analysis_hessian_spectrum(loss, FEW, SMALL, z, z2, 25, 1, values, weights, &count));
     ck_assert_uint_eq(count, 25);
@@ -307,6 +312,59 @@ START_TEST(test_strange_rows)
     }
     ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, second));
     ck_assert_double_le(support_distance(COUNT, product, second), 1e-12);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Of "prototype", whose products are differences: a zero row is held, and a long one does not hide the others. */
+START_TEST(test_differences_of_rows)
+{
+    static const double lengths[] = {1, 1e4, 1e8, 1e-8};
+    mio_context *context = support_context(2);
+    mio_loss *loss = loss_of(context, &samples[SAMPLES - 1], PAIRS, DIM);
+    memset(z + 4 * DIM, 0, DIM * sizeof *z);
+    for (size_t n = 0; n < 4; n++) {
+        for (size_t k = 0; k < DIM; k++) {
+            z[6 * DIM + k] *= lengths[n];
+            direction[6 * DIM + k] *= lengths[n];
+        }
+        ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, product));
+        for (size_t k = 0; k < DIM; k++) {
+            ck_assert(product[4 * DIM + k] == 0);
+            z[6 * DIM + k] /= lengths[n];
+            direction[6 * DIM + k] /= lengths[n];
+            product[6 * DIM + k] *= lengths[n];
+        }
+        if (n == 0)
+            memcpy(expected, product, sizeof expected);
+        const double distance = support_distance(COUNT, product, expected);
+        ck_assert_msg(distance <= 1e-8, "length %g: %g", lengths[n], distance);
+    }
+    ck_assert_double_lt(support_norm(COUNT, expected), 100);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* Of losses of columns less their means: these do not matter, and a column that hardly varies is no obstacle. */
+START_TEST(test_differences_of_columns)
+{
+    const sample *s = &samples[_i];
+    mio_context *context = support_context(2);
+    mio_loss *loss = loss_of(context, s, PAIRS, DIM);
+    for (size_t row = 0; row < 2 * PAIRS; row++)
+        z[row * DIM + 2] *= 1e-3;
+    ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, product));
+    difference(loss, 2e-6, expected);
+    const double distance = support_distance(COUNT, product, expected);
+    ck_assert_msg(distance <= 1e-6, "%s: %g", s->name, distance);
+    for (size_t row = 0; row < 2 * PAIRS; row++)
+        for (size_t k = 0; k < DIM; k++)
+            z[row * DIM + k] += ldexp(1, 8 + (int)(k % 3));
+    ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, second));
+    const double apart = support_distance(COUNT, product, second);
+    ck_assert_msg(apart <= 1e-6, "%s: %g", s->name, apart);
     mio_loss_release(loss);
     mio_context_release(context);
 }
@@ -432,6 +490,8 @@ int main(void)
     tcase_add_loop_test(tests, test_threads, 0, 2);
     tcase_add_loop_test(tests, test_strange_rows, 0, 4);
     tcase_add_loop_test(tests, test_long_directions, 0, SAMPLES);
+    tcase_add_test(tests, test_differences_of_rows);
+    tcase_add_loop_test(tests, test_differences_of_columns, 13, 15);
     tcase_add_test(tests, test_memory);
     tcase_add_loop_test(tests, test_out_of_memory, 10, 14); /* closed forms, and differences */
     tcase_add_test(tests, test_refusals);

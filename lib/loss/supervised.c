@@ -15,9 +15,10 @@ enum { TEMPERATURE, BASE };
 /* A rate at which exp(rate s) is 1 for every cosine, and still 0 for pairs that are left out (s = -infinity). */
 static const double flat = 1e-30;
 
+/* A scale that would take the gradient's sums beyond float asks for double. */
 static double steepest(const double *p)
 {
-    return mio__rate(p[TEMPERATURE]);
+    return p[TEMPERATURE] / p[BASE] > 1e15 ? INFINITY : mio__rate(p[TEMPERATURE]);
 }
 
 /* Other rows of a row's label, the positive included. */

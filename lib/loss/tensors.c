@@ -209,7 +209,7 @@ mio_status mio_loss_tensor(const mio_loss *loss, size_t index, mio_tensor_info *
     mio_tensor_info full = {.struct_size = info->struct_size,
                             .name = loss->kind->tensors[index],
                             .rank = number ? 0 : 2,
-                            .shape = {number ? 0 : classes(loss), tensor->shape[1]},
+                            .shape = {number ? 0 : tensor->count ? tensor->shape[0] : classes(loss), tensor->shape[1]},
                             .count = tensor->count,
                             .trainable = 1};
     memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);

@@ -5,6 +5,8 @@
 #include "core/context.h"
 #include "optim/optim_vector.h"
 
+#include <float.h>
+
 /** Every kind's first parameters. */
 enum { MIO__OPTIM_LEARNING_RATE, MIO__OPTIM_WEIGHT_DECAY, MIO__OPTIM_EXCLUDE_VECTORS, MIO__OPTIM_OWN };
 
@@ -32,9 +34,9 @@ extern const mio__optimizer_kind mio__optimizer_sgd, mio__optimizer_lars, mio__o
 
 /** The rows that every kind's table begins with. */
 #define MIO__OPTIM_COMMON(rate, decay, exclude)                                                                          \
-    [MIO__OPTIM_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, rate, 0, INFINITY, 0, 1, NULL,                    \
+    [MIO__OPTIM_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, rate, 0, FLT_MAX, 0, 0, NULL,                     \
                                   "learning rate of the next step; a trainer sets it from its schedule", ""},            \
-    [MIO__OPTIM_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, decay, 0, INFINITY, 0, 1, NULL,                     \
+    [MIO__OPTIM_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, decay, 0, FLT_MAX, 0, 0, NULL,                      \
                                  "weight decay of arrays that are not excluded", ""},                                    \
     [MIO__OPTIM_EXCLUDE_VECTORS] = {                                                                                     \
         "exclude_vectors", MIO_PARAMETER_BOOLEAN, exclude, 0, 1, 0, 0, NULL,                                             \

@@ -21,6 +21,7 @@ typedef struct array {
     size_t rank, count, first_piece, pieces;
     float *values, *state[STATE_LIMIT];
     const float *gradients;
+    uint64_t born; /* steps that the optimizer had done when the array came */
     mio__array_step step;
 } array;
 
@@ -204,7 +205,7 @@ static mio_status add(mio_optimizer *optimizer, const char *name, size_t rank, s
                         optimizer->piece_count, all, sizeof *optimizer->piece_array);
     if (status)
         return status;
-    array made = {.rank = rank, .count = count, .values = values, .gradients = gradients};
+    array made = {.rank = rank, .count = count, .values = values, .gradients = gradients, .born = optimizer->steps};
     made.first_piece = optimizer->piece_count;
     made.pieces = pieces;
     made.name = mio__copy_text(context, name);
@@ -345,7 +346,7 @@ static mio_status measure(mio_optimizer *optimizer)
         array *a = &optimizer->arrays[i];
         a->step.excluded = is_excluded(optimizer, a);
         a->step.decay = a->step.excluded ? 0 : optimizer->settings.values[MIO__OPTIM_WEIGHT_DECAY];
-        a->step.number = optimizer->steps + 1;
+        a->step.number = optimizer->steps - a->born + 1;
     }
     mio__parallel(optimizer->context, mio__workers(optimizer->context), optimizer->piece_count, sum_piece, optimizer);
     for (size_t i = 0; i < optimizer->count; i++) {
@@ -408,6 +409,40 @@ static char *describe(const mio_optimizer *optimizer, size_t *size)
     return text;
 }
 
+static const char births_record[] = "optimizer/births";
+
+/* Only where arrays came between steps. */
+static mio_status write_births(const mio_optimizer *optimizer, mio__archive_writer *writer)
+{
+    uint64_t latest = 0;
+    uint64_t *births = mio__alloc(optimizer->context, optimizer->count * sizeof *births);
+    if (!births)
+        return MIO_ERROR_MEMORY;
+    for (size_t i = 0; i < optimizer->count; i++) {
+        births[i] = optimizer->arrays[i].born;
+        latest = births[i] > latest ? births[i] : latest;
+    }
+    const mio_status status =
+        latest ? mio__archive_put(writer, births_record, births, optimizer->count * sizeof *births) : MIO_OK;
+    mio__free(optimizer->context, births);
+    return status;
+}
+
+/* *births is to be freed by the caller whatever the result. */
+static mio_status read_births(const mio_optimizer *optimizer, const mio__archive *archive, uint64_t steps, uint64_t **births)
+{
+    *births = mio__alloc_zeroed(optimizer->context, optimizer->count, sizeof **births);
+    if (!*births)
+        return MIO_ERROR_MEMORY;
+    mio_status status = MIO_OK;
+    if (mio__archive_has(archive, births_record))
+        status = mio__archive_get(archive, births_record, *births, optimizer->count * sizeof **births);
+    for (size_t i = 0; !status && i < optimizer->count; i++)
+        if ((*births)[i] > steps)
+            status = mio__archive_refuse(archive, births_record, "array %zu came after the last step", i);
+    return status;
+}
+
 mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_writer *writer)
 {
     size_t size;
@@ -421,6 +456,8 @@ mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_wri
                                   optimizer->settings.count * sizeof *optimizer->settings.values);
     if (!status)
         status = mio__archive_put(writer, "optimizer/steps", &optimizer->steps, sizeof optimizer->steps);
+    if (!status)
+        status = write_births(optimizer, writer);
     for (size_t i = 0; !status && i < optimizer->count; i++) {
         state_name(i, name, sizeof name);
         status = mio__archive_put(writer, name, optimizer->arrays[i].state[0], state_bytes(optimizer, i));
@@ -482,6 +519,7 @@ mio_status mio__optimizer_restore(mio_optimizer *optimizer, mio__archive *archiv
 {
     mio__settings settings;
     uint64_t steps;
+    uint64_t *births = NULL;
     float **states = NULL;
     mio_status status = check_description(optimizer, archive);
     if (!status)
@@ -489,13 +527,18 @@ mio_status mio__optimizer_restore(mio_optimizer *optimizer, mio__archive *archiv
     if (!status)
         status = mio__archive_get(archive, "optimizer/steps", &steps, sizeof steps);
     if (!status)
+        status = read_births(optimizer, archive, steps, &births);
+    if (!status)
         status = read_states(optimizer, archive, &states);
     if (!status) {
         optimizer->settings = settings;
         optimizer->steps = steps;
-        for (size_t i = 0; i < optimizer->count; i++)
+        for (size_t i = 0; i < optimizer->count; i++) {
             memcpy(optimizer->arrays[i].state[0], states[i], state_bytes(optimizer, i));
+            optimizer->arrays[i].born = births[i];
+        }
     }
+    mio__free(optimizer->context, births);
     free_texts(optimizer->context, optimizer->count, (char **)states);
     return status;
 }

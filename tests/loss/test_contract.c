@@ -380,6 +380,58 @@ START_TEST(test_shapes_in_turn)
 }
 END_TEST
 
+/* Values of parameters at which float alone would lose digits, or everything: it follows double all the same. */
+START_TEST(test_float_at_the_edges)
+{
+    static const struct {
+        const char *name;
+        support_setting settings[4];
+        double tolerance;
+    } cases[] = {
+        {"hcl", {{"temperature", 0.12}, {"positive_prior", 0.999}}, 1e-5},
+        {"hcl", {{"temperature", 0.0656}, {"beta", 0.3}, {"positive_prior", 0.99}}, 1e-5},
+        {"hcl", {{"positive_prior", 0.9}}, 1e-5},
+        {"barlow_twins", {{"off_diagonal_weight", 1e30}}, 1e-5},
+        {"supcon", {{"base_temperature", 1e-30}}, 1e-5},
+    };
+    static double wide[COUNT], wide_grad[COUNT], narrow_grad[COUNT];
+    mio_context *context = support_context(2);
+    mio_loss *loss = support_loss(context, cases[_i].name, cases[_i].settings);
+    double found, expected;
+    fill();
+    for (size_t i = 0; i < COUNT; i++)
+        wide[i] = z[i];
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, &found, grad, grad + HALF));
+    ASSERT_OK(mio_loss_compute_f64(loss, PAIRS, DIM, wide, wide + HALF, &expected, wide_grad, wide_grad + HALF));
+    for (size_t i = 0; i < COUNT; i++)
+        narrow_grad[i] = grad[i];
+    ck_assert_double_le(fabs(found - expected), cases[_i].tolerance * fabs(expected));
+    const double distance = support_distance(COUNT, narrow_grad, wide_grad);
+    ck_assert_msg(distance <= cases[_i].tolerance, "%s: %g", cases[_i].name, distance);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
+/* A tensor that is there keeps its shape until the next batch makes it anew. */
+START_TEST(test_shape_of_a_tensor)
+{
+    mio_context *context = support_context(1);
+    mio_loss *loss = support_loss(context, "cam", (support_setting[]){{"classes", 10}, {NULL, 0}});
+    mio_tensor_info info = {.struct_size = sizeof info};
+    fill();
+    ASSERT_OK(support_give(loss, PAIRS, DIM));
+    ASSERT_OK(mio_loss_compute(loss, PAIRS, DIM, z, z + HALF, NULL, NULL, NULL));
+    ASSERT_OK(mio_loss_set(loss, "classes", 3));
+    ASSERT_OK(mio_loss_tensor(loss, 0, &info));
+    ck_assert_uint_eq(info.rank, 2);
+    ck_assert_uint_eq(info.shape[0], 10);
+    ck_assert_uint_eq(info.shape[0] * info.shape[1], info.count);
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
 /* What is refused leaves nothing behind: neither a width nor the loss of earlier targets. */
 START_TEST(test_refused_batches)
 {
@@ -462,6 +514,8 @@ int main(void)
     tcase_add_loop_test(tests, test_work_space, 0, NAMES);
     tcase_add_loop_test(tests, test_shapes_in_turn, 0, NAMES);
     tcase_add_loop_test(tests, test_refused_batches, 0, NAMES);
+    tcase_add_loop_test(tests, test_float_at_the_edges, 0, 5);
+    tcase_add_test(tests, test_shape_of_a_tensor);
     tcase_add_test(tests, test_refused_targets);
     tcase_add_test(tests, test_large_batch);
     return support_run("loss/contract", tests);

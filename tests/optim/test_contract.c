@@ -142,6 +142,27 @@ START_TEST(test_largest_gradient)
 }
 END_TEST
 
+/* Gradients so small that LARS would step further than float reaches: finite all the same. */
+START_TEST(test_smallest_gradient)
+{
+    mio_context *context = support_context(1);
+    for (int convention = 0; convention < 2; convention++) {
+        mio_optimizer *optimizer = create(context, "lars");
+        float two[2] = {1, -1};
+        static const float tiny[2] = {1e-42f, 0};
+        ASSERT_OK(mio_optimizer_set(optimizer, "convention", convention));
+        ASSERT_OK(mio_optimizer_set(optimizer, "weight_decay", 0));
+        ASSERT_OK(mio_optimizer_add_array(optimizer, "w", 2, 2, two, tiny));
+        ASSERT_OK(mio_optimizer_step(optimizer));
+        ck_assert(isfinite(two[0]) && two[0] < 1 && two[1] == -1);
+        ck_assert_int_eq(mio_optimizer_set(optimizer, "learning_rate", 1e39), MIO_ERROR_ARGUMENT);
+        ck_assert_int_eq(mio_optimizer_set(optimizer, "weight_decay", 1e39), MIO_ERROR_ARGUMENT);
+        mio_optimizer_release(optimizer);
+    }
+    mio_context_release(context);
+}
+END_TEST
+
 /* A non-finite gradient anywhere: the array is named, nothing moves, and the next good step is as if it had not been.
  */
 START_TEST(test_bad_gradient)
@@ -288,6 +309,43 @@ START_TEST(test_resume)
 }
 END_TEST
 
+/* An array that comes later counts its own steps: the first moves it by the learning rate, as the first ever does. Also
+   after a checkpoint. */
+START_TEST(test_late_array)
+{
+    mio_context *context = support_context(1);
+    static float late, late_gradient = 0.5f, again;
+    char path[128];
+    temporary(path, sizeof path);
+    fill(3);
+    mio_optimizer *optimizer = create_with_arrays(context, "adamw");
+    ASSERT_OK(mio_optimizer_set(optimizer, "weight_decay", 0));
+    for (size_t step = 0; step < 50; step++)
+        ASSERT_OK(mio_optimizer_step(optimizer));
+    late = 1;
+    ASSERT_OK(mio_optimizer_add_array(optimizer, "late", 1, 1, &late, &late_gradient));
+    ASSERT_OK(mio_optimizer_step(optimizer));
+    ck_assert_double_eq_tol(late, 1 - 0.001, 1e-6);
+    write_state(context, optimizer, path);
+    again = late;
+    ASSERT_OK(mio_optimizer_step(optimizer));
+
+    fill(3);
+    mio_optimizer *resumed = create_with_arrays(context, "adamw");
+    mio__archive *archive = NULL;
+    ASSERT_OK(mio_optimizer_add_array(resumed, "late", 1, 1, &again, &late_gradient));
+    ASSERT_OK(mio__archive_open(context, path, &archive));
+    ASSERT_OK(mio__optimizer_restore(resumed, archive));
+    ASSERT_OK(mio_optimizer_step(resumed));
+    ck_assert(again == late);
+    mio__archive_close(archive);
+    mio_optimizer_release(resumed);
+    mio_optimizer_release(optimizer);
+    remove(path);
+    mio_context_release(context);
+}
+END_TEST
+
 /* ---- encoders ---- */
 
 static mio_encoder *small_encoder(mio_context *context)
@@ -363,6 +421,8 @@ int main(void)
     tcase_add_test(tests, test_parameters);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_largest_gradient);
+    tcase_add_test(tests, test_late_array);
+    tcase_add_test(tests, test_smallest_gradient);
     tcase_add_loop_test(tests, test_bad_gradient, 0, 3);
     tcase_add_loop_test(tests, test_threads, 0, 3);
     tcase_add_loop_test(tests, test_out_of_memory, 0, 3);

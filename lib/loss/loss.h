@@ -5,6 +5,7 @@
 #include "core/archive.h"
 #include "loss/forces.h"
 
+#include <math.h>
 #include <mio/loss.h>
 
 /** What a kind asks of its callers. */

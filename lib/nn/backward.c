@@ -99,6 +99,40 @@ static void add_backward(const mio__pass *pass, mio__started *started, const mio
     }
 }
 
+/* Of a step with one input; dx NULL: nobody asks. */
+static void one_input_backward(const mio__pass *pass, size_t s, const mio__tensor *tensors, const void *dy, void *dx,
+                               int accumulate)
+{
+    const mio__plan *plan = pass->plan;
+    const mio__step *step = &plan->graph->steps[s];
+    const mio__layer *layer = mio__step_layer(plan->graph, step);
+    const mio__shape *input = &plan->graph->values[step->input].shape;
+    const mio__shape *output = &plan->graph->values[s + 1].shape;
+    const void *x = mio__pass_at(pass, plan->values[step->input]);
+    if (!dx && step->kind != MIO__LAYER_CONV)
+        return;
+    switch (step->kind) {
+    case MIO__LAYER_CONV: conv_backward(pass, s, tensors, layer->bias, x, dy, dx, accumulate); break;
+    case MIO__LAYER_RELU:
+        mio__relu_backward(plan->context, pass->workers, plan->images.precision,
+                           mio__tensor_size(output, &plan->images), mio__pass_at(pass, plan->values[s + 1]), dy, dx,
+                           accumulate);
+        break;
+    case MIO__LAYER_MAX_POOL:
+        mio__max_pool_backward(plan->context, pass->workers, input, output, &plan->images, layer->kernel, layer->stride,
+                               layer->padding, x, dy, dx, accumulate);
+        break;
+    case MIO__LAYER_AVERAGE_POOL:
+        mio__average_pool_backward(plan->context, pass->workers, input, &plan->images, dy, dx, accumulate);
+        break;
+    case MIO__LAYER_BATCH_NORM:
+    case MIO__LAYER_ADD: /* run_step has them */
+    case MIO__LAYER_INPUT:
+    case MIO__LAYER_LINEAR: /* its steps are convolutions */
+    case MIO__LAYER_KINDS: break;
+    }
+}
+
 static void run_step(const mio__pass *pass, mio__started *started, size_t s)
 {
     const mio__plan *plan = pass->plan;
@@ -106,34 +140,16 @@ static void run_step(const mio__pass *pass, mio__started *started, size_t s)
     if (plan->gradients[s + 1] == MIO__NONE)
         return;
     void *dy = mio__pass_at(pass, plan->gradients[s + 1]);
-    const mio__layer *layer = mio__step_layer(plan->graph, step);
-    const mio__tensor *tensors = pass->tensors + layer->tensor;
+    const mio__tensor *tensors = pass->tensors + mio__step_layer(plan->graph, step)->tensor;
+    int accumulate = 0;
     if (step->kind == MIO__LAYER_BATCH_NORM) {
         batch_norm_backward(pass, started, s, tensors, dy);
-        return;
-    }
-    if (step->kind == MIO__LAYER_ADD) {
+    } else if (step->kind == MIO__LAYER_ADD) {
         add_backward(pass, started, step, dy);
-        return;
+    } else {
+        void *dx = open_gradient(pass, started, step->input, &accumulate);
+        one_input_backward(pass, s, tensors, dy, dx, accumulate);
     }
-    const mio__shape *input = &plan->graph->values[step->input].shape;
-    const mio__shape *output = &plan->graph->values[s + 1].shape;
-    const void *x = mio__pass_at(pass, plan->values[step->input]);
-    int accumulate = 0;
-    void *dx = open_gradient(pass, started, step->input, &accumulate);
-    if (step->kind == MIO__LAYER_CONV)
-        conv_backward(pass, s, tensors, layer->bias, x, dy, dx, accumulate);
-    else if (!dx)
-        return;
-    else if (step->kind == MIO__LAYER_RELU)
-        mio__relu_backward(plan->context, pass->workers, plan->images.precision,
-                           mio__tensor_size(output, &plan->images), mio__pass_at(pass, plan->values[s + 1]), dy, dx,
-                           accumulate);
-    else if (step->kind == MIO__LAYER_MAX_POOL)
-        mio__max_pool_backward(plan->context, pass->workers, input, output, &plan->images, layer->kernel, layer->stride,
-                               layer->padding, x, dy, dx, accumulate);
-    else
-        mio__average_pool_backward(plan->context, pass->workers, input, &plan->images, dy, dx, accumulate);
 }
 
 void mio__pass_backward(const mio__pass *pass, mio__started *started)

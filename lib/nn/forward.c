@@ -102,7 +102,9 @@ static void run_step(const mio__pass *pass, size_t s)
     case MIO__LAYER_AVERAGE_POOL:
         mio__average_pool_forward(plan->context, pass->workers, input, &plan->images, x, y);
         break;
-    default: break;
+    case MIO__LAYER_INPUT:
+    case MIO__LAYER_LINEAR: /* its steps are convolutions */
+    case MIO__LAYER_KINDS: break;
     }
 }
 

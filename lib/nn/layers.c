@@ -8,11 +8,12 @@
 enum { EXTENT_LIMIT = 1 << 24, WINDOW_LIMIT = 1 << 12 };
 #define VALUE_LIMIT ((size_t)1 << 40)
 
-const char *mio__layer_kind_name(mio__layer_kind kind)
-{
-    static const char *const names[] = {"input", "conv", "bn", "relu", "max_pool", "average_pool", "add", "linear"};
-    return names[kind];
-}
+const mio__layer_facts mio__layer_facts_of[MIO__LAYER_KINDS] = {
+    [MIO__LAYER_INPUT] = {"input", 0, 0, 0},       [MIO__LAYER_CONV] = {"conv", 1, 1, 0},
+    [MIO__LAYER_BATCH_NORM] = {"bn", 1, 1, 0},     [MIO__LAYER_RELU] = {"relu", 1, 0, 1},
+    [MIO__LAYER_MAX_POOL] = {"max_pool", 1, 1, 0}, [MIO__LAYER_AVERAGE_POOL] = {"average_pool", 1, 0, 0},
+    [MIO__LAYER_ADD] = {"add", 2, 0, 0},           [MIO__LAYER_LINEAR] = {"linear", 1, 1, 0},
+};
 
 size_t mio__layer_tensor_count(const mio__layer *layer)
 {
@@ -149,9 +150,9 @@ mio_status mio__layers_add(mio__layers *layers, const mio__layer *layer)
 {
     mio__layer made = *layer;
     const mio__layer *inputs[2] = {NULL, NULL};
-    if (layer->kind <= MIO__LAYER_INPUT || layer->kind > MIO__LAYER_LINEAR)
+    if (layer->kind <= MIO__LAYER_INPUT || layer->kind >= MIO__LAYER_KINDS)
         return mio__fail(MIO_ERROR_ARGUMENT, "layer '%s' is of no known kind", layer->name);
-    for (int i = 0; i < (layer->kind == MIO__LAYER_ADD ? 2 : 1); i++) {
+    for (int i = 0; i < mio__layer_facts_of[layer->kind].inputs; i++) {
         const int32_t input = layer->inputs[i];
         if (input < 0 || (size_t)input >= layers->count)
             return mio__fail(MIO_ERROR_ARGUMENT, "layer '%s': its input %d is no node of this builder", layer->name,

@@ -13,8 +13,19 @@ typedef enum mio__layer_kind {
     MIO__LAYER_MAX_POOL = 4,
     MIO__LAYER_AVERAGE_POOL = 5,
     MIO__LAYER_ADD = 6,
-    MIO__LAYER_LINEAR = 7
+    MIO__LAYER_LINEAR = 7,
+    MIO__LAYER_KINDS
 } mio__layer_kind;
+
+/** What is the same for all layers of a kind. */
+typedef struct mio__layer_facts {
+    const char *name; /* "conv", "bn", ...: what they are called where they were given no name */
+    int inputs;
+    int reads_input, reads_output; /* again on the way back */
+} mio__layer_facts;
+
+/** By kind. */
+extern const mio__layer_facts mio__layer_facts_of[MIO__LAYER_KINDS];
 
 enum { MIO__LAYER_NAME_LIMIT = 160 };
 
@@ -47,8 +58,6 @@ mio_status mio__layers_add(mio__layers *layers, const mio__layer *layer);
 /** Frees the list. */
 void mio__layers_free(mio__layers *layers);
 
-/** "conv", "bn", ...: what the layers of a kind are called where they were given no name. */
-const char *mio__layer_kind_name(mio__layer_kind kind);
 /** Tensors of a layer: 1 for a convolution, 5 for a batch norm, 1 or 2 for a linear layer, else 0. */
 size_t mio__layer_tensor_count(const mio__layer *layer);
 

@@ -83,9 +83,9 @@ static void note_kept(const mio__plan *plan, buffers *all, size_t s)
 {
     const mio__step *step = &plan->graph->steps[s];
     const size_t time = backward_time(plan, s);
-    if (step->kind == MIO__LAYER_CONV || step->kind == MIO__LAYER_BATCH_NORM || step->kind == MIO__LAYER_MAX_POOL)
+    if (mio__layer_facts_of[step->kind].reads_input)
         use(&all->items[step->input], time);
-    if (step->kind == MIO__LAYER_RELU || step->relu)
+    if (mio__layer_facts_of[step->kind].reads_output || step->relu)
         use(&all->items[s + 1], time);
     if (step->kind == MIO__LAYER_BATCH_NORM) {
         need(&all->items[all->statistics + s], 2 * mio__plan_statistics_size(plan, s), s + 1, time);

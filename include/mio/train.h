@@ -132,7 +132,8 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
  * A named, complete set of choices for a run: encoder, loss, optimizer, schedule, augmentation, loader. Parameters of the
  * parts are reached through a prefix: "loss.l2_weight", "optimizer.momentum", "schedule.warmup", "augment.crop_scale_min",
  * "loader.batch_size", "encoder.depth", "encoder.precision", "projector.hidden", "predictor.layers", "trainer.epochs". A
- * "schedule.total" that neither the recipe nor the caller set becomes the length of the run. Parameters of the augmentation that
+ * "schedule.total" that neither the recipe nor the caller set becomes the length of the run, and a "schedule.warmup" that the
+ * caller did not set at most a quarter of that. Parameters of the augmentation that
  * nobody set and that depend on the size of the views (blur, solarise, jitter) become those of the run's views; shown are those
  * of at most 32 pixels. Names that mio_recipe_parameter gives live as long as the recipe. One call at a time.
  */

@@ -30,6 +30,9 @@ typedef struct known_name {
     char text[];
 } known_name;
 
+/* Who has set a parameter. */
+enum { THE_RECIPE = 1, THE_CALLER };
+
 /* Parameters are kept in objects of their own kind, from which mio_recipe_build takes those that were set. An augment and
    a loader can only be made for a dataset, so these two are made for one of a single pixel. */
 struct mio_recipe {
@@ -43,7 +46,8 @@ struct mio_recipe {
     mio_augment *augment;
     mio_loader *loader;
     mio__part parts[PARTS];
-    unsigned char touched[PARTS][MIO__SETTINGS_LIMIT];
+    unsigned char touched[PARTS][MIO__SETTINGS_LIMIT]; /* by whom; 0: by nobody */
+    unsigned char touching;                            /* who sets parameters now */
     int chosen[PARTS]; /* another kind than the recipe's: its settings do not apply */
     known_name *names;
 };
@@ -171,6 +175,7 @@ mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe 
     mio__references_init(&made->references);
     made->context = mio_context_retain(context);
     made->kind = kind;
+    made->touching = THE_RECIPE;
     mio_status status = make_parts(made);
     if (!status)
         list_parts(made);
@@ -184,6 +189,7 @@ mio_status mio_recipe_create(mio_context *context, const char *name, mio_recipe 
         mio_recipe_release(made);
         return status;
     }
+    made->touching = THE_CALLER;
     *recipe = made;
     return MIO_OK;
 }
@@ -235,7 +241,7 @@ static mio__part *find_part(const mio_recipe *recipe, const char *name, const ch
 static mio_status touch(mio_recipe *recipe, const mio__part *part, const char *parameter, mio_status status)
 {
     if (!status)
-        recipe->touched[part - recipe->parts][mio__part_find(part, parameter)] = 1;
+        recipe->touched[part - recipe->parts][mio__part_find(part, parameter)] = recipe->touching;
     return status;
 }
 
@@ -513,6 +519,20 @@ static mio_status make_objective(construction *c)
                   : pass_on(recipe, PART_SCHEDULE, (mio__part){"schedule", c->schedule, &mio__part_schedule});
 }
 
+/* Nor may a warm-up that the caller did not set take more of a short run than a quarter: it would end before its full
+   rate. */
+static mio_status shorten_warmup(const construction *c, const mio__part *schedule)
+{
+    const size_t place = mio__part_find(schedule, "warmup");
+    double warmup, total;
+    if (place == mio_schedule_parameter_count(c->schedule) || c->recipe->touched[PART_SCHEDULE][place] == THE_CALLER)
+        return MIO_OK;
+    mio_status status = mio_schedule_get(c->schedule, "warmup", &warmup);
+    if (!status)
+        status = mio_schedule_get(c->schedule, "total", &total);
+    return status || warmup <= floor(total / 4) ? status : mio_schedule_set(c->schedule, "warmup", floor(total / 4));
+}
+
 /* A schedule's end that nobody set is the run's, also when a checkpoint comes back into a longer or shorter one. */
 static mio_status set_end(construction *c)
 {
@@ -521,7 +541,8 @@ static mio_status set_end(construction *c)
     if (total == mio_schedule_parameter_count(c->schedule) || c->recipe->touched[PART_SCHEDULE][total])
         return MIO_OK;
     c->trainer->follows_end = 1;
-    return mio__trainer_follow_end(c->trainer);
+    const mio_status status = mio__trainer_follow_end(c->trainer);
+    return status ? status : shorten_warmup(c, &schedule);
 }
 
 static void free_construction(construction *c)

@@ -306,6 +306,26 @@ START_TEST(schedule_ends_with_the_run)
 }
 END_TEST
 
+/* A warm-up of 100 steps, which nobody asked for, in a run of 24: it takes six of them. */
+START_TEST(short_runs_end_their_warmup)
+{
+    mio_recipe *recipe = small_recipe();
+    ck_assert_double_eq(get(recipe, "schedule.warmup"), 100);
+    ck_assert_int_eq(mio_recipe_set(recipe, "schedule.learning_rate", 0.2), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 8), MIO_OK); /* of three steps each */
+    mio_trainer *trainer = build(recipe);
+    for (uint64_t step = 0; step < 24; step++) {
+        mio_step_report report = {.struct_size = sizeof report};
+        ck_assert_msg(!mio_trainer_step(trainer, &report), "%s", mio_last_error());
+        const double rate = step < 6 ? 0.2 * (double)(step + 1) / 6
+                                     : 0.1 * (1 + cos(3.14159265358979324 * (double)(step - 6) / 18));
+        ck_assert_double_eq_tol(report.learning_rate, rate, 1e-12);
+    }
+    mio_trainer_release(trainer);
+    mio_recipe_release(recipe);
+}
+END_TEST
+
 /* Runs the next step and returns its learning rate. */
 static double next_rate(mio_trainer *trainer)
 {
@@ -448,6 +468,7 @@ int main(void)
     tcase_add_test(tests, encoder_parameters_are_the_encoders);
     tcase_add_test(tests, algorithm_and_precision_reach_the_encoder);
     tcase_add_test(tests, schedule_ends_with_the_run);
+    tcase_add_test(tests, short_runs_end_their_warmup);
     tcase_add_loop_test(tests, schedule_stretches_with_a_resumed_run, 0, 2);
     tcase_add_test(tests, one_recipe_builds_runs_of_their_own);
     tcase_add_test(tests, parts_can_be_replaced);

@@ -454,9 +454,74 @@ public:
     }
 };
 
+/// Random operations from an image to a view.
+class augment : public MIO_HPP_OBJECT(augment) {
+public:
+    augment(const context &owner, const std::string &preset, std::size_t height, std::size_t width, std::size_t channels)
+    {
+        check(mio_augment_create(owner.get(), preset.c_str(), height, width, channels, &pointer_));
+    }
+    void set_normalization(const std::vector<double> &mean, const std::vector<double> &deviation)
+    {
+        if (mean.size() != deviation.size())
+            throw std::invalid_argument("mean and deviation differ in number");
+        check(mio_augment_set_normalization(pointer_, mean.size(), mean.data(), deviation.data()));
+    }
+};
+
+/// Batches of views, read ahead.
+class loader : public MIO_HPP_OBJECT(loader) {
+public:
+    loader(const dataset &images, const augment &views) { check(mio_loader_create(images.get(), views.get(), &pointer_)); }
+    std::uint64_t steps_per_epoch() const
+    {
+        std::uint64_t steps;
+        check(mio_loader_steps_per_epoch(pointer_, &steps));
+        return steps;
+    }
+    /// Borrowed from the loader until the next call.
+    mio_batch next()
+    {
+        mio_batch batch{};
+        batch.struct_size = sizeof batch;
+        check(mio_loader_next(pointer_, &batch));
+        return batch;
+    }
+};
+
+class optimizer : public MIO_HPP_OBJECT(optimizer) {
+public:
+    optimizer(const context &owner, const std::string &name)
+    {
+        check(mio_optimizer_create(owner.get(), name.c_str(), &pointer_));
+    }
+    void add(const encoder &steps) { check(mio_optimizer_add_encoder(pointer_, steps.get())); }
+    void step() { check(mio_optimizer_step(pointer_)); }
+};
+
+class schedule : public MIO_HPP_OBJECT(schedule) {
+public:
+    schedule(const context &owner, const std::string &name)
+    {
+        check(mio_schedule_create(owner.get(), name.c_str(), &pointer_));
+    }
+    double at(std::uint64_t step, std::uint64_t steps_per_epoch) const
+    {
+        double rate;
+        check(mio_schedule_at(pointer_, step, steps_per_epoch, &rate));
+        return rate;
+    }
+};
+
 class trainer : public MIO_HPP_OBJECT(trainer) {
 public:
     using object::object;
+    /// From parts of one's own; a recipe builds them all.
+    trainer(const mio::encoder &learner, const loss &objective, const optimizer &steps, const schedule &rates,
+            const loader &batches)
+    {
+        check(mio_trainer_create(learner.get(), objective.get(), steps.get(), rates.get(), batches.get(), &pointer_));
+    }
     mio_step_report step()
     {
         mio_step_report report{};
@@ -526,6 +591,16 @@ public:
         std::vector<std::int32_t> classes(count);
         check(mio_knn_predict(pointer_, count, dim, queries, classes.data()));
         return classes;
+    }
+    struct neighbours {
+        std::vector<std::size_t> indices; ///< count x how_many, the best first
+        std::vector<float> similarities;
+    };
+    neighbours search(std::size_t count, std::size_t dim, const float *queries, std::size_t how_many)
+    {
+        neighbours found{std::vector<std::size_t>(count * how_many), std::vector<float>(count * how_many)};
+        check(mio_knn_search(pointer_, count, dim, queries, how_many, found.indices.data(), found.similarities.data()));
+        return found;
     }
 };
 

@@ -223,6 +223,30 @@ void test_trainer(const mio::context &context)
     knn.set("k", 3);
     knn.fit(64, encoder.feature_dim(), features.data(), labels.data());
     expect(knn.predict(64, encoder.feature_dim(), features.data()).size() == 64, "k-NN predicts");
+    const mio::knn::neighbours near = knn.search(2, encoder.feature_dim(), features.data(), 3);
+    expect(near.indices.size() == 6 && near.similarities[0] >= near.similarities[1], "k-NN searches");
+}
+
+/// A trainer from parts of the caller's.
+void test_parts(const mio::context &context)
+{
+    const std::vector<std::uint8_t> pixels = stripes(64, 8);
+    const mio::dataset images = mio::dataset::from_memory(context, 64, 8, 8, 1, pixels.data());
+    const mio::encoder encoder = small_encoder(context);
+    mio::augment views(context, "grey", 8, 8, 1);
+    views.set_normalization({0.5}, {0.25});
+    mio::loader batches(images, views);
+    batches.set("batch_size", 16);
+    expect(batches.steps_per_epoch() == 4 && batches.next().count == 16, "the loader");
+    mio::optimizer sgd(context, "sgd");
+    sgd.add(encoder);
+    mio::schedule rates(context, "constant");
+    rates.set("learning_rate", 0.01);
+    expect(rates.at(3, 4) == 0.01, "the schedule");
+    mio::trainer trainer(encoder, mio::loss(context, "nt_xent"), sgd, rates, batches);
+    const mio_step_report report = trainer.step();
+    expect(report.step == 1 && report.learning_rate == 0.01 && std::isfinite(report.loss), "a trainer from parts steps");
+    expect(trainer.encoder().get() == encoder.get(), "its encoder is the caller's");
 }
 
 } // namespace
@@ -238,6 +262,7 @@ int main()
         test_analysis(context);
         test_encoder(context, folder.string());
         test_trainer(context);
+        test_parts(context);
     } catch (const std::exception &error) {
         std::printf("failed: %s\n", error.what());
         failures++;

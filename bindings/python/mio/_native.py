@@ -226,7 +226,10 @@ def library():
     """The loaded C library, with its signatures declared."""
     global _library
     if _library is None:
-        loaded = ctypes.CDLL(_find())
+        try:
+            loaded = ctypes.CDLL(_find())
+        except OSError as error:
+            raise OSError(f"{error}; set MIO_LIBRARY to the path of libmio.so, or install it where ldconfig looks") from None
         loaded.mio_last_error.restype = c_char_p
         loaded.mio_version.restype = c_uint32
         signatures = dict(_SIGNATURES)
@@ -256,6 +259,8 @@ class Handle:
     _noun = ""
 
     def __init__(self, create, *arguments):
+        if not isinstance(create, str):
+            raise TypeError(f"a mio {self._noun} is not made directly; see what returns one: help(mio)")
         self._handle = c_void_p()
         getattr(library(), create)(*arguments, ctypes.byref(self._handle))
 

@@ -150,8 +150,9 @@ static mio_status steps_per_epoch(const mio_loader *loader, uint64_t *steps)
     const int drop_last = parameter(loader, PARAMETER_DROP_LAST) != 0;
     if (drop_last && count < batch_size)
         return mio__fail(MIO_ERROR_ARGUMENT,
-                         "%zu images do not fill one batch of %zu; lower batch_size or set drop_last to 0", count,
-                         batch_size);
+                         "%zu images do not fill one batch of %zu; lower batch_size (a recipe's loader.batch_size) or set "
+                         "drop_last to 0",
+                         count, batch_size);
     *steps = drop_last ? count / batch_size : (count - 1) / batch_size + 1;
     return MIO_OK;
 }

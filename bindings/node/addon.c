@@ -145,6 +145,11 @@ static size_t product(call *c, const size_t *extents, size_t count)
     return c->failed ? 0 : all;
 }
 
+static size_t area(call *c, size_t rows, size_t columns)
+{
+    return product(c, (size_t[]){rows, columns}, 2);
+}
+
 /* ---- results ---- */
 
 static napi_value of_number(const call *c, double value)
@@ -282,6 +287,31 @@ MAKER(trainer, recipe_build, void *recipe = handle(&c, 0); void *dataset = handl
       mio_recipe_build(recipe, dataset, &made))
 MAKER(knn, knn_create, void *context = handle(&c, 0), mio_knn_create(context, &made))
 
+/* A function that only changes something, or writes a file. */
+#define CALLER(function, declarations, status)                                                                          \
+    static napi_value function(napi_env env, napi_callback_info info)                                                   \
+    {                                                                                                                   \
+        call c;                                                                                                         \
+        begin(&c, env, info);                                                                                           \
+        declarations;                                                                                                   \
+        if (!c.failed)                                                                                                  \
+            check(&c, status);                                                                                          \
+        return NULL;                                                                                                    \
+    }
+
+CALLER(encoder_save, void *encoder = handle(&c, 0); const char *path = text(&c, 1), mio_encoder_save(encoder, path))
+CALLER(trainer_save, void *trainer = handle(&c, 0); const char *path = text(&c, 1), mio_trainer_save(trainer, path))
+CALLER(trainer_restore, void *trainer = handle(&c, 0); const char *path = text(&c, 1), mio_trainer_restore(trainer, path))
+CALLER(recipe_choose, void *recipe = handle(&c, 0); const char *part = text(&c, 1); const char *name = text(&c, 2),
+       mio_recipe_choose(recipe, part, name))
+/* loss, count, Int32Array of labels or nothing */
+CALLER(loss_set_labels, void *loss = handle(&c, 0); const size_t count = size(&c, 1);
+       const int32_t *labels = array(&c, 2, napi_int32_array, count), mio_loss_set_batch(loss, count, labels, NULL))
+/* knn, count, dim, Float32Array, Int32Array or nothing */
+CALLER(knn_fit, void *knn = handle(&c, 0); const size_t count = size(&c, 1); const size_t dim = size(&c, 2);
+       const float *features = needed(&c, 3, napi_float32_array, area(&c, count, dim));
+       const int32_t *labels = array(&c, 4, napi_int32_array, count), mio_knn_fit(knn, count, dim, features, labels))
+
 static napi_value context_target(napi_env env, napi_callback_info info)
 {
     call c;
@@ -313,7 +343,7 @@ static napi_value loss_compute(napi_env env, napi_callback_info info)
     call c;
     begin(&c, env, info);
     void *loss = handle(&c, 0);
-    const size_t shape[2] = {size(&c, 1), size(&c, 2)}, count = product(&c, shape, 2);
+    const size_t shape[2] = {size(&c, 1), size(&c, 2)}, count = area(&c, shape[0], shape[1]);
     napi_typedarray_type type = napi_float32_array;
     bool is_array = false;
     if (!c.failed && napi_is_typedarray(env, c.arguments[3], &is_array) == napi_ok && is_array)
@@ -327,19 +357,6 @@ static napi_value loss_compute(napi_env env, napi_callback_info info)
         check(&c, type == napi_float64_array ? mio_loss_compute_f64(loss, shape[0], shape[1], z1, z2, &value, g1, g2)
                                              : mio_loss_compute(loss, shape[0], shape[1], z1, z2, &value, g1, g2));
     return c.failed ? NULL : of_number(&c, value);
-}
-
-/* loss, count, Int32Array of labels or nothing. */
-static napi_value loss_set_labels(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *loss = handle(&c, 0);
-    const size_t count = size(&c, 1);
-    const int32_t *labels = array(&c, 2, napi_int32_array, count);
-    if (!c.failed)
-        check(&c, mio_loss_set_batch(loss, count, labels, NULL));
-    return NULL;
 }
 
 /* ---- encoders ---- */
@@ -380,17 +397,6 @@ static napi_value builder_add(napi_env env, napi_callback_info info)
     else if (!strcmp(kind, "projector"))
         made = mio_builder_projector(b, x, n[0], n[1], n[2]);
     return of_number(&c, made);
-}
-
-static napi_value encoder_save(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *encoder = handle(&c, 0);
-    const char *path = text(&c, 1);
-    if (!c.failed)
-        check(&c, mio_encoder_save(encoder, path));
-    return NULL;
 }
 
 /* {featureDim, projectionDim (0: none), channels, height, width} */
@@ -435,7 +441,7 @@ static embedding embedding_of(call *c)
     e.images = needed(c, 5, napi_uint8_array, bytes);
     if (!c->failed)
         check(c, mio_encoder_feature_dim(e.encoder, &dim));
-    e.values = product(c, (size_t[]){e.shape[0], dim}, 2);
+    e.values = area(c, e.shape[0], dim);
     return e;
 }
 
@@ -618,17 +624,6 @@ static napi_value dataset_embed(napi_env env, napi_callback_info info)
 
 /* ---- training ---- */
 
-static napi_value recipe_choose(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *recipe = handle(&c, 0);
-    const char *part = text(&c, 1), *name = text(&c, 2);
-    if (!c.failed)
-        check(&c, mio_recipe_choose(recipe, part, name));
-    return NULL;
-}
-
 static napi_value trainer_step(napi_env env, napi_callback_info info)
 {
     call c;
@@ -685,43 +680,7 @@ static napi_value trainer_encoder(napi_env env, napi_callback_info info)
     return c.failed ? NULL : of_handle(&c, mio_encoder_retain(mio_trainer_encoder(trainer)), release_encoder);
 }
 
-static napi_value trainer_save(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *trainer = handle(&c, 0);
-    const char *path = text(&c, 1);
-    if (!c.failed)
-        check(&c, mio_trainer_save(trainer, path));
-    return NULL;
-}
-
-static napi_value trainer_restore(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *trainer = handle(&c, 0);
-    const char *path = text(&c, 1);
-    if (!c.failed)
-        check(&c, mio_trainer_restore(trainer, path));
-    return NULL;
-}
-
 /* ---- search ---- */
-
-/* knn, count, dim, Float32Array, Int32Array or nothing. */
-static napi_value knn_fit(napi_env env, napi_callback_info info)
-{
-    call c;
-    begin(&c, env, info);
-    void *knn = handle(&c, 0);
-    const size_t shape[2] = {size(&c, 1), size(&c, 2)};
-    const float *features = needed(&c, 3, napi_float32_array, product(&c, shape, 2));
-    const int32_t *labels = array(&c, 4, napi_int32_array, shape[0]);
-    if (!c.failed)
-        check(&c, mio_knn_fit(knn, shape[0], shape[1], features, labels));
-    return NULL;
-}
 
 static napi_value knn_predict(napi_env env, napi_callback_info info)
 {
@@ -730,7 +689,7 @@ static napi_value knn_predict(napi_env env, napi_callback_info info)
     begin(&c, env, info);
     void *knn = handle(&c, 0);
     const size_t shape[2] = {size(&c, 1), size(&c, 2)};
-    const float *queries = needed(&c, 3, napi_float32_array, product(&c, shape, 2));
+    const float *queries = needed(&c, 3, napi_float32_array, area(&c, shape[0], shape[1]));
     const napi_value made = new_array(&c, napi_int32_array, sizeof(int32_t), shape[0], &classes);
     if (!c.failed)
         check(&c, mio_knn_predict(knn, shape[0], shape[1], queries, classes));
@@ -746,8 +705,8 @@ static napi_value knn_search(napi_env env, napi_callback_info info)
     begin(&c, env, info);
     void *knn = handle(&c, 0);
     const size_t shape[2] = {size(&c, 1), size(&c, 2)}, neighbours = size(&c, 4);
-    const float *queries = needed(&c, 3, napi_float32_array, product(&c, shape, 2));
-    const size_t count = product(&c, (size_t[]){shape[0], neighbours}, 2);
+    const float *queries = needed(&c, 3, napi_float32_array, area(&c, shape[0], shape[1]));
+    const size_t count = area(&c, shape[0], neighbours);
     const napi_value found = new_array(&c, napi_float64_array, sizeof(double), count, &places);
     const napi_value close = new_array(&c, napi_float32_array, sizeof(float), count, &similarities);
     size_t *indices = c.failed ? NULL : malloc((count ? count : 1) * sizeof *indices);

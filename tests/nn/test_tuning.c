@@ -370,7 +370,7 @@ START_TEST(damaged_record_is_refused)
     good(mio__archive_commit(writer));
     good(mio__archive_open(context, path, &archive));
     refused(mio__encoder_read_tuning(context, archive, &tuning), MIO_ERROR_FORMAT,
-            "the record 'encoder/tuning', line 2: the line ends");
+            "record 'encoder/tuning' at offset 62: table, line 2: the line ends");
     mio__archive_close(archive);
 }
 END_TEST

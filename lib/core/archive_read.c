@@ -72,27 +72,12 @@ static mio_status read_file_header(mio__archive *archive)
     return MIO_OK;
 }
 
-static mio_status grow_records(mio__archive *archive)
-{
-    if (archive->count < archive->capacity)
-        return MIO_OK;
-    const size_t capacity = archive->capacity ? 2 * archive->capacity : 64;
-    archive_record *records = mio__alloc(archive->context, capacity * sizeof *records);
-    if (!records)
-        return MIO_ERROR_MEMORY;
-    if (archive->count)
-        memcpy(records, archive->records, archive->count * sizeof *records);
-    mio__free(archive->context, archive->records);
-    archive->records = records;
-    archive->capacity = capacity;
-    return MIO_OK;
-}
-
 /* Reads the record header at *offset and moves *offset behind the record. */
 static mio_status read_record(mio__archive *archive, uint64_t *offset)
 {
     unsigned char header[RECORD_HEADER];
-    mio_status status = grow_records(archive);
+    mio_status status = mio__grow(archive->context, (void **)&archive->records, &archive->capacity, archive->count,
+                                  archive->count + 1, sizeof *archive->records);
     if (status || (status = read_bytes(archive, *offset, header, sizeof header)))
         return status;
     archive_record *record = &archive->records[archive->count];

@@ -105,17 +105,10 @@ static mio_status enter_record(mio__archive_writer *writer, const char *name)
     for (size_t i = 0; i < writer->count; i++)
         if (!strcmp(writer->records[i].name, name))
             return mio__fail(MIO_ERROR_ARGUMENT, "'%s' already has a record '%s'", writer->file.path, name);
-    if (writer->count == writer->capacity) {
-        const size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
-        archive_record *records = mio__alloc(writer->context, capacity * sizeof *records);
-        if (!records)
-            return MIO_ERROR_MEMORY;
-        if (writer->count)
-            memcpy(records, writer->records, writer->count * sizeof *records);
-        mio__free(writer->context, writer->records);
-        writer->records = records;
-        writer->capacity = capacity;
-    }
+    const mio_status status = mio__grow(writer->context, (void **)&writer->records, &writer->capacity, writer->count,
+                                        writer->count + 1, sizeof *writer->records);
+    if (status)
+        return status;
     memcpy(writer->records[writer->count++].name, name, length + 1);
     return MIO_OK;
 }

@@ -260,6 +260,25 @@ mio_status mio__reserve(mio_context *context, void **buffer, size_t *capacity, s
     return MIO_OK;
 }
 
+mio_status mio__grow(mio_context *context, void **array, size_t *capacity, size_t used, size_t needed,
+                     size_t element_size)
+{
+    if (needed <= *capacity)
+        return MIO_OK;
+    size_t larger = *capacity ? *capacity : 64;
+    while (larger < needed)
+        larger = larger <= SIZE_MAX / 4 ? larger * 2 : needed;
+    void *grown = mio__alloc(context, larger > SIZE_MAX / 2 / element_size ? SIZE_MAX : larger * element_size);
+    if (!grown)
+        return MIO_ERROR_MEMORY;
+    if (used)
+        memcpy(grown, *array, used * element_size);
+    mio__free(context, *array);
+    *array = grown;
+    *capacity = larger;
+    return MIO_OK;
+}
+
 char *mio__copy_text(mio_context *context, const char *text)
 {
     const size_t size = strlen(text) + 1;

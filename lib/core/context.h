@@ -32,6 +32,9 @@ void mio__free(mio_context *context, void *pointer);
  * stays. *capacity is kept by this function.
  */
 mio_status mio__reserve(mio_context *context, void **buffer, size_t *capacity, size_t size);
+/** Grows *array to hold `needed` elements and keeps the first `used`; doubles, so that appending is cheap. */
+mio_status mio__grow(mio_context *context, void **array, size_t *capacity, size_t used, size_t needed,
+                     size_t element_size);
 /** A copy of a string. */
 char *mio__copy_text(mio_context *context, const char *text);
 

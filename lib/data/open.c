@@ -103,22 +103,3 @@ char *mio__join_path(mio_context *context, const char *folder, const char *name)
         snprintf(path, size, "%s/%s", folder, name);
     return path;
 }
-
-mio_status mio__grow(mio_context *context, void **array, size_t *capacity, size_t used, size_t needed,
-                     size_t element_size)
-{
-    if (needed <= *capacity)
-        return MIO_OK;
-    size_t larger = *capacity ? *capacity : 64;
-    while (larger < needed)
-        larger = larger <= SIZE_MAX / 4 ? larger * 2 : needed;
-    void *grown = mio__alloc(context, larger > SIZE_MAX / 2 / element_size ? SIZE_MAX : larger * element_size);
-    if (!grown)
-        return MIO_ERROR_MEMORY;
-    if (used)
-        memcpy(grown, *array, used * element_size);
-    mio__free(context, *array);
-    *array = grown;
-    *capacity = larger;
-    return MIO_OK;
-}

@@ -70,8 +70,5 @@ mio_status mio__read_flat(const mio__source *source, mio_dataset *dataset);
 mio_status mio__refuse_split(const mio__source *source, const char *known);
 /** folder/name in new memory; NULL when out of memory. */
 char *mio__join_path(mio_context *context, const char *folder, const char *name);
-/** Grows *array to hold `needed` elements and keeps the first `used`; doubles, so that appending is cheap. */
-mio_status mio__grow(mio_context *context, void **array, size_t *capacity, size_t used, size_t needed,
-                     size_t element_size);
 
 #endif

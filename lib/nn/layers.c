@@ -33,17 +33,10 @@ static mio_status append(mio__layers *layers, const mio__layer *layer)
                          layer->channels, layer->height, layer->width);
     if (layers->count == INT32_MAX)
         return mio__fail(MIO_ERROR_ARGUMENT, "layer '%s' is one layer too many", layer->name);
-    if (layers->count == layers->capacity) {
-        const size_t capacity = layers->capacity ? 2 * layers->capacity : 32;
-        mio__layer *items = mio__alloc(layers->context, capacity * sizeof *items);
-        if (!items)
-            return MIO_ERROR_MEMORY;
-        if (layers->count)
-            memcpy(items, layers->items, layers->count * sizeof *items);
-        mio__free(layers->context, layers->items);
-        layers->items = items;
-        layers->capacity = capacity;
-    }
+    const mio_status status = mio__grow(layers->context, (void **)&layers->items, &layers->capacity, layers->count,
+                                        layers->count + 1, sizeof *layers->items);
+    if (status)
+        return status;
     layers->items[layers->count++] = *layer;
     return MIO_OK;
 }

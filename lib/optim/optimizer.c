@@ -174,34 +174,17 @@ static int is_excluded(const mio_optimizer *optimizer, const array *a)
     return p[MIO__OPTIM_EXCLUDE_VECTORS] != 0 && a->rank <= 1;
 }
 
-/* Makes room for `wanted` items, keeping the `used` first ones. */
-static mio_status extend(mio_context *context, void **items, size_t *capacity, size_t used, size_t wanted, size_t size)
-{
-    if (wanted <= *capacity)
-        return MIO_OK;
-    const size_t larger = wanted > 2 * *capacity ? wanted : 2 * *capacity;
-    void *moved = mio__alloc_zeroed(context, larger, size);
-    if (!moved)
-        return MIO_ERROR_MEMORY;
-    if (used)
-        memcpy(moved, *items, used * size);
-    mio__free(context, *items);
-    *items = moved;
-    *capacity = larger;
-    return MIO_OK;
-}
-
 static mio_status add(mio_optimizer *optimizer, const char *name, size_t rank, size_t count, float *values,
                       const float *gradients)
 {
     mio_context *context = optimizer->context;
     const size_t pieces = (count - 1) / PIECE + 1, all = optimizer->piece_count + pieces;
-    mio_status status = extend(context, (void **)&optimizer->arrays, &optimizer->capacity, optimizer->count,
+    mio_status status = mio__grow(context, (void **)&optimizer->arrays, &optimizer->capacity, optimizer->count,
                                optimizer->count + 1, sizeof *optimizer->arrays);
     if (!status)
-        status = extend(context, (void **)&optimizer->sums, &optimizer->sums_capacity, 0, all, sizeof *optimizer->sums);
+        status = mio__grow(context, (void **)&optimizer->sums, &optimizer->sums_capacity, 0, all, sizeof *optimizer->sums);
     if (!status)
-        status = extend(context, (void **)&optimizer->piece_array, &optimizer->piece_array_capacity,
+        status = mio__grow(context, (void **)&optimizer->piece_array, &optimizer->piece_array_capacity,
                         optimizer->piece_count, all, sizeof *optimizer->piece_array);
     if (status)
         return status;
@@ -249,7 +232,7 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
     const size_t count = mio__encoder_tensors(encoder, &tensors), before = optimizer->count;
     mio_status status = mio__encoder_make_gradients(encoder);
     if (!status)
-        status = extend(optimizer->context, (void **)&optimizer->encoders, &optimizer->encoder_capacity,
+        status = mio__grow(optimizer->context, (void **)&optimizer->encoders, &optimizer->encoder_capacity,
                         optimizer->encoder_count, optimizer->encoder_count + 1, sizeof *optimizer->encoders);
     for (size_t i = 0; !status && i < count; i++)
         if (tensors[i].gradient)

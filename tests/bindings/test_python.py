@@ -98,6 +98,30 @@ class TestLoss(unittest.TestCase):
         self.assertIn("mio", mio.loss_names())
         self.assertEqual(mio.Loss(self.context, "dcl").name, "dcl")
 
+    def test_custom(self):
+        asked = []
+
+        def half_square(z1, z2):
+            asked.append(z1.dtype)
+            if z1[0, 0] == 7:
+                raise KeyError("mine")
+            return 0.5 * ((z1 - z2) ** 2).sum(), z1 - z2, (z2 - z1).tolist()
+
+        loss = mio.Loss.custom(self.context, "half_square", half_square)
+        value, grad_z1, grad_z2 = loss.compute(self.z1, self.z2)
+        self.assertAlmostEqual(value, 0.5 * ((self.z1 - self.z2) ** 2).sum(), places=12)
+        numpy.testing.assert_array_equal(grad_z1, -grad_z2)
+        self.assertEqual((loss.name, grad_z1[2, 3]), ("half_square", self.z1[2, 3] - self.z2[2, 3]))
+        self.assertAlmostEqual(loss.compute(*numpy.float32([self.z1, self.z2]), False), value, places=4)
+        self.assertEqual(asked, [numpy.float64, numpy.float32])
+        with self.assertRaises(KeyError):
+            loss.compute(self.z1 * 0 + 7, self.z2)
+        narrow = mio.Loss.custom(self.context, "narrow", lambda z1, z2: (1.0, z1[:1], z2))
+        with self.assertRaisesRegex(ValueError, "shape"):
+            narrow.compute(self.z1, self.z2)
+        with self.assertRaises(mio.Error):  # not the exception of the call before
+            loss.set(temperature=1)
+
     def test_labels_and_indices(self):
         loss, labels = mio.Loss(self.context, "supcon"), numpy.arange(10) % 3
         plain = loss.compute(self.z1, self.z2, False)
@@ -342,6 +366,66 @@ class TestTrainer(unittest.TestCase):
             self.assertEqual([second.step()["loss"] for _ in range(5)], [report["loss"] for report in reports[3:]])
         numpy.testing.assert_array_equal(second.encoder.tensor("conv1.weight"), trainer.encoder.tensor("conv1.weight"))
 
+    def parts(self, loss):
+        """A run that is put together by hand."""
+        builder = mio.Builder(self.context, 1, 12, 12)
+        builder.name("conv1")
+        features = builder.global_average_pool(builder.relu(builder.conv2d(builder.input(), 8, 3, padding=1)))
+        encoder = builder.finish(features, builder.projector(features, 2, 16, 8))
+        augment = mio.Augment(self.context, "none", 12, 12, 1, flip_probability=0.5).set_normalization([0.5], [0.25])
+        loader = mio.Loader(self.dataset, augment, batch_size=16)
+        return mio.Trainer(encoder, loss, mio.Optimizer(self.context, "sgd", encoder),
+                           mio.Schedule(self.context, "constant", learning_rate=0.05), loader, steps=4)
+
+    def test_parts(self):
+        built_in = self.parts(mio.Loss(self.context, "mio"))
+        built_in.run()
+        by_definition = mio.Loss(self.context, "mio")
+        custom = self.parts(mio.Loss.custom(self.context, "mine", by_definition.compute))
+        gc.collect()
+        custom.run()
+        numpy.testing.assert_array_equal(custom.encoder.tensor("conv1.weight"), built_in.encoder.tensor("conv1.weight"))
+        with self.assertRaises(ZeroDivisionError):
+            self.parts(mio.Loss.custom(self.context, "broken", lambda z1, z2: 1 / 0)).step()
+
+    def test_views(self):
+        mean, deviation = self.dataset.statistics()
+        numpy.testing.assert_allclose([mean[0], deviation[0]], [(self.images / 255).mean(), (self.images / 255).std()])
+        plain = mio.Augment(self.context, "none", 12, 12, 1)
+        numpy.testing.assert_allclose(plain.apply(self.images[3]), self.images[3] / numpy.float32(255), atol=1e-6)
+        plain.set_normalization(mean, deviation)
+        numpy.testing.assert_allclose(plain.apply(self.images[3]), (self.images[3] / 255 - mean) / deviation, atol=1e-5)
+        loader = mio.Loader(self.dataset, mio.Augment(self.context, "mio-paper", 8, 8, 1), batch_size=10, seed=3)
+        self.assertEqual(loader.steps_per_epoch, 6)
+        first, second = next(loader), next(loader)
+        self.assertEqual(first["images"].shape, (2, 10, 8, 8, 1))
+        self.assertEqual(((first["epoch"], first["step"]), (second["epoch"], second["step"])), ((0, 0), (0, 1)))
+        numpy.testing.assert_array_equal(second["labels"], self.labels[second["indices"]])
+        self.assertFalse((first["images"] == second["images"]).all())
+        loader.seek(0)
+        numpy.testing.assert_array_equal(next(loader)["images"], first["images"])
+        self.assertEqual(mio.Schedule(self.context, "constant", learning_rate=0.3).at(5, 10), 0.3)
+        self.assertIn("mio-paper", mio.augment_names())
+        self.assertIn("cosine", mio.schedule_names())
+        self.assertIn("lars", mio.optimizer_names())
+
+    def test_parts_of_a_dataset(self):
+        subset = mio.Dataset.from_arrays(self.context, self.images, self.labels).subset([5, 2])
+        first, second = self.dataset.split(0.25, seed=1)
+        gc.collect()
+        numpy.testing.assert_array_equal([subset.image(0), subset.image(1)], self.images[[5, 2]])
+        self.assertEqual((len(first), len(second), first.labels().mean()), (16, 48, 0.5))
+
+    def test_finetuning(self):
+        self.recipe.set(encoder__height=12, encoder__width=12)
+        encoder = self.recipe.build(self.dataset).encoder
+        train, validation = self.dataset.split(0.5)
+        mean, deviation = self.dataset.statistics()
+        augment = mio.Augment(self.context, "none", 12, 12, 1).set_normalization(mean, deviation)
+        tuned = mio.Finetune(encoder, epochs=10, batch_size=8, learning_rate=0.05).run(train, augment, validation)
+        self.assertGreater((tuned.predict(validation) == validation.labels()).mean(), 0.9)
+        self.assertEqual(len(tuned.run(train, augment).predict(self.dataset)), 64)
+
     def test_callbacks(self):
         def broken(report):
             raise KeyError("mine")
@@ -387,6 +471,12 @@ class TestTrainer(unittest.TestCase):
         self.assertGreater((classes == self.labels).mean(), 0.9)
         probe = mio.Probe(self.context).fit(features, self.labels)
         self.assertGreater((probe.predict(features) == self.labels).mean(), 0.9)
+        numpy.testing.assert_array_equal(probe.logits(features).argmax(1), probe.predict(features))
+        with self.assertRaises(mio.Error):
+            probe.fit(features, self.labels * 3 - 1)
+        self.assertEqual(probe.logits(features).shape, (64, 2))
+        chosen = mio.Probe(self.context, penalty=0).fit(features[:32], self.labels[:32], (features[32:], self.labels[32:]))
+        self.assertGreater((chosen.predict(features) == self.labels).mean(), 0.9)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,17 @@
 
 import ctypes
 import os
-from ctypes import c_char_p, c_double, c_int32, c_size_t
+from ctypes import c_char_p, c_double, c_int32, c_size_t, c_uint64, c_void_p
 
 import numpy
 
-from ._native import (STEP_CALLBACK, Configurable, ConvolutionInfo, DatasetOptions, Error, Handle, MutualInformation, StepReport,
-                      TensorInfo, library, names)
+from ._native import (COMPUTE_CALLBACK, COMPUTE_F64_CALLBACK, STEP_CALLBACK, Batch, Configurable, ConvolutionInfo,
+                      DatasetOptions, Error, Handle, LossCallback, MutualInformation, StepReport, TensorInfo, guarded,
+                      library, names)
 
-__all__ = ["Builder", "Context", "Dataset", "Encoder", "Error", "Knn", "Loss", "Optimizer", "Probe", "Recipe", "Trainer",
-           "loss_names", "mutual_information", "projector_gradient", "recipe_names", "version"]
+__all__ = ["Augment", "Builder", "Context", "Dataset", "Encoder", "Error", "Finetune", "Knn", "Loader", "Loss", "Optimizer",
+           "Probe", "Recipe", "Schedule", "Trainer", "augment_names", "loss_names", "mutual_information", "optimizer_names",
+           "projector_gradient", "recipe_names", "schedule_names", "version"]
 
 
 def version():
@@ -28,6 +30,18 @@ def version():
 
 def loss_names():
     return names("mio_loss_name_at")
+
+
+def optimizer_names():
+    return names("mio_optimizer_name_at")
+
+
+def schedule_names():
+    return names("mio_schedule_name_at")
+
+
+def augment_names():
+    return names("mio_augment_name_at")
 
 
 def recipe_names():
@@ -52,6 +66,30 @@ def _views(z1, z2):
     if z1.shape != z2.shape:
         raise ValueError(f"z1 is {z1.shape}, z2 is {z2.shape}; they must be alike")
     return z1, z2
+
+
+def _rows_and_labels(rows, labels):
+    rows, labels = _array(rows, numpy.float32, 2), _array(labels, numpy.int32, 1)
+    if len(labels) != len(rows):
+        raise ValueError(f"there are {len(rows)} features and {len(labels)} labels")
+    return rows, labels
+
+
+def _own_loss(function, dtype):
+    """What C calls for a loss in Python."""
+
+    def compute(_, pairs, dim, z1, z2, value, *gradients):
+        rows = [numpy.array(numpy.ctypeslib.as_array(z, (pairs, dim))) for z in (z1, z2)]
+        value[0], grad_z1, grad_z2 = function(*rows)
+        for place, gradient in zip(gradients, (grad_z1, grad_z2)):
+            gradient = _array(gradient, dtype, 2)
+            if gradient.shape != (pairs, dim):
+                raise ValueError(f"a gradient has shape {gradient.shape}, not {(pairs, dim)}")
+            if place:
+                numpy.ctypeslib.as_array(place, (pairs, dim))[:] = gradient
+        return 0
+
+    return guarded(compute)
 
 
 def _spectrum(function, steps, *arguments):
@@ -101,6 +139,17 @@ class Loss(Configurable):
     def __init__(self, context, name, **parameters):
         super().__init__("mio_loss_create", context._handle, name.encode())
         self.set(**parameters)
+
+    @classmethod
+    def custom(cls, context, name, function):
+        """A loss of your own, to be used wherever a loss is: function(z1, z2) returns (value, grad_z1, grad_z2) for
+        pairs x dim arrays of float32, and of float64 where the loss is used in double. What it raises comes out of the call
+        that led to it."""
+        callback = LossCallback(ctypes.sizeof(LossCallback), None, COMPUTE_CALLBACK(_own_loss(function, numpy.float32)),
+                                COMPUTE_F64_CALLBACK(_own_loss(function, numpy.float64)))
+        made = cls._make("mio_loss_create_custom", context._handle, name.encode(), ctypes.byref(callback))
+        made._callback = callback
+        return made
 
     def compute(self, z1, z2, gradients=True):
         """(value, grad_z1, grad_z2) of pairs x dim arrays, in double if both are float64, else in float.
@@ -420,6 +469,21 @@ class Optimizer(Configurable):
         library().mio_optimizer_step(self._handle)
 
 
+class Schedule(Configurable):
+    """A learning rate as a function of the step."""
+
+    _noun = "schedule"
+
+    def __init__(self, context, name, **parameters):
+        super().__init__("mio_schedule_create", context._handle, name.encode())
+        self.set(**parameters)
+
+    def at(self, step, steps_per_epoch):
+        rate = c_double()
+        library().mio_schedule_at(self._handle, step, steps_per_epoch, ctypes.byref(rate))
+        return rate.value
+
+
 class Dataset(Handle):
     _noun = "dataset"
 
@@ -440,6 +504,27 @@ class Dataset(Handle):
         made = cls("mio_dataset_from_memory", context._handle, *images.shape, 0, images, labels)
         made._images = images
         return made
+
+    def _part(self, made):
+        made._images = getattr(self, "_images", None)  # a part shares its parent's pixels
+        return made
+
+    def subset(self, indices):
+        """The images at these indices, in this order."""
+        indices = _array(indices, numpy.uintp, 1)
+        return self._part(Dataset("mio_dataset_subset", self._handle, len(indices), indices))
+
+    def split(self, fraction, seed=0):
+        """Two datasets, the first with this fraction of every class."""
+        first, second = c_void_p(), c_void_p()
+        library().mio_dataset_split(self._handle, fraction, seed, ctypes.byref(first), ctypes.byref(second))
+        return self._part(Dataset._adopt(first.value)), self._part(Dataset._adopt(second.value))
+
+    def statistics(self):
+        """(mean, deviation) of each channel, of pixels in [0, 1]."""
+        mean, deviation = numpy.empty((2, library().mio_dataset_channels(self._handle)))
+        library().mio_dataset_statistics(self._handle, len(mean), mean, deviation)
+        return mean, deviation
 
     def __len__(self):
         return library().mio_dataset_count(self._handle)
@@ -480,6 +565,66 @@ class Dataset(Handle):
         return features
 
 
+class Augment(Configurable):
+    """Random views, height x width x channels, of images of any size."""
+
+    _noun = "augment"
+
+    def __init__(self, context, preset, height, width, channels, **parameters):
+        super().__init__("mio_augment_create", context._handle, preset.encode(), height, width, channels)
+        self.shape = (height, width, channels)
+        self.set(**parameters)
+
+    def set_normalization(self, mean, deviation):
+        mean, deviation = _array(mean, numpy.float64, 1), _array(deviation, numpy.float64, 1)
+        if not len(mean) == len(deviation) == self.shape[2]:
+            raise ValueError(f"{self.shape[2]} means and deviations are needed, not {len(mean)} and {len(deviation)}")
+        library().mio_augment_set_normalization(self._handle, len(mean), mean, deviation)
+        return self
+
+    def apply(self, pixels, seed=0, epoch=0, image=0, view=0):
+        """One view of a uint8 image; the four numbers name its random stream."""
+        pixels = _array(pixels, numpy.uint8, 3)
+        if pixels.shape[2] != self.shape[2]:
+            raise ValueError(f"an image of {self.shape[2]} channels is needed, this one has shape {pixels.shape}")
+        made = numpy.empty(self.shape, numpy.float32)
+        library().mio_augment_apply(self._handle, seed, epoch, image, view, *pixels.shape[:2], 0, pixels, made)
+        return made
+
+
+class Loader(Configurable):
+    """Batches of views, epoch after epoch without end: an iterator of dicts."""
+
+    _noun = "loader"
+
+    def __init__(self, dataset, augment, **parameters):
+        super().__init__("mio_loader_create", dataset._handle, augment._handle)
+        self._dataset, self._shape = dataset, augment.shape
+        self.set(**parameters)
+
+    @property
+    def steps_per_epoch(self):
+        steps = c_uint64()
+        library().mio_loader_steps_per_epoch(self._handle, ctypes.byref(steps))
+        return steps.value
+
+    def seek(self, epoch, step=0):
+        library().mio_loader_seek(self._handle, epoch, step)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        """images: views x count x height x width x channels, normalised; labels: -1 where there is none."""
+        batch = Batch(struct_size=ctypes.sizeof(Batch))
+        library().mio_loader_next(self._handle, ctypes.byref(batch))
+        images = numpy.ctypeslib.as_array(batch.images, (batch.views, batch.count, *self._shape))
+        return {"epoch": batch.epoch, "step": batch.step, "images": images.copy(),
+                "indices": numpy.ctypeslib.as_array(batch.indices, (batch.count,)).copy(),
+                "labels": numpy.ctypeslib.as_array(batch.labels, (batch.count,)).copy(),
+                "wait_seconds": batch.wait_seconds}
+
+
 class Recipe(Configurable):
     """A named, complete set of choices for a run. Parameters of its parts: recipe.set(loss__l2_weight=0)."""
 
@@ -494,13 +639,20 @@ class Recipe(Configurable):
         return self
 
     def build(self, dataset):
-        made = Trainer("mio_recipe_build", self._handle, dataset._handle)
-        made._dataset = dataset
+        made = Trainer._make("mio_recipe_build", self._handle, dataset._handle)
+        made._parts = (dataset,)
         return made
 
 
 class Trainer(Configurable):
+    """A run, of a recipe or of parts."""
+
     _noun = "trainer"
+
+    def __init__(self, encoder, loss, optimizer, schedule, loader, **parameters):
+        super().__init__("mio_trainer_create", *(part._handle for part in (encoder, loss, optimizer, schedule, loader)))
+        self._parts, self._encoder = (loss, loader), encoder  # which hold what C would not keep alive
+        self.set(**parameters)
 
     def step(self):
         """One optimizer step; a dict of what it did."""
@@ -513,22 +665,12 @@ class Trainer(Configurable):
         """Steps to the end. A callback that returns False, or another value that is false but None, stops: Error "cancelled".
         Its exceptions end the run and come out here."""
         self.encoder._passed = None
-        raised = []
 
         def call(_, report):
-            try:
-                answer = callback(report.contents.as_dict())
-                return int(answer is not None and not answer)
-            except BaseException as exception:  # nothing may unwind through C
-                raised.append(exception)
-                return 1
+            answer = callback(report.contents.as_dict())
+            return int(answer is not None and not answer)
 
-        try:
-            library().mio_trainer_run(self._handle, STEP_CALLBACK(call), None)
-        except Error:
-            if raised:
-                raise raised[0]
-            raise
+        library().mio_trainer_run(self._handle, STEP_CALLBACK(guarded(call)), None)
 
     def cancel(self):
         library().mio_trainer_cancel(self._handle)
@@ -565,10 +707,10 @@ class Knn(Configurable):
         self.set(**parameters)
 
     def fit(self, features, labels=None):
-        features = _array(features, numpy.float32, 2)
-        labels = None if labels is None else _array(labels, numpy.int32, 1)
-        if labels is not None and len(labels) != len(features):
-            raise ValueError(f"there are {len(features)} features and {len(labels)} labels")
+        if labels is None:
+            features = _array(features, numpy.float32, 2)
+        else:
+            features, labels = _rows_and_labels(features, labels)
         library().mio_knn_fit(self._handle, *features.shape, features, labels)
         return self
 
@@ -596,15 +738,55 @@ class Probe(Configurable):
         super().__init__("mio_probe_create", context._handle, solver.encode())
         self.set(**parameters)
 
-    def fit(self, features, labels):
-        features, labels = _array(features, numpy.float32, 2), _array(labels, numpy.int32, 1)
-        if len(labels) != len(features):
-            raise ValueError(f"there are {len(features)} features and {len(labels)} labels")
-        library().mio_probe_fit(self._handle, *features.shape, features, labels, int(labels.max()) + 1)
+    def fit(self, features, labels, validation=None):
+        """validation: (features, labels) that choose the epoch ("sgd") or the penalty ("exact" with penalty=0)."""
+        features, labels = _rows_and_labels(features, labels)
+        classes = int(labels.max(initial=0)) + 1
+        given = (self._handle, *features.shape, features, labels, classes)
+        if validation is None:
+            library().mio_probe_fit(*given)
+        else:
+            further, further_labels = _rows_and_labels(*validation)
+            if further.shape[1] != features.shape[1]:
+                raise ValueError(f"features have {features.shape[1]} dimensions, those of validation {further.shape[1]}")
+            library().mio_probe_fit_validated(*given, len(further), further, further_labels)
+        self._classes = classes  # of the fit that predictions come from
         return self
 
-    def predict(self, features):
+    def _predict(self, features, logits):
         features = _array(features, numpy.float32, 2)
         classes = numpy.empty(len(features), numpy.int32)
-        library().mio_probe_predict(self._handle, *features.shape, features, classes, None)
+        logits = numpy.empty((len(features), getattr(self, "_classes", 1)), numpy.float32) if logits else None
+        library().mio_probe_predict(self._handle, *features.shape, features, classes, logits)
+        return classes, logits
+
+    def predict(self, features):
+        return self._predict(features, False)[0]
+
+    def logits(self, features):
+        """count x classes; softmax makes probabilities of them."""
+        return self._predict(features, True)[1]
+
+
+class Finetune(Configurable):
+    """Trains an encoder and a linear classifier together on labels. It changes the encoder: load that again for another."""
+
+    _noun = "finetune"
+
+    def __init__(self, encoder, **parameters):
+        super().__init__("mio_finetune_create", encoder._handle)
+        self._encoder = encoder
+        self.set(**parameters)
+
+    def run(self, train, augment, validation=None):
+        """The epoch with the best loss on validation is kept, without it the last."""
+        self._encoder._passed = None
+        library().mio_finetune_run(self._handle, train._handle, None if validation is None else validation._handle,
+                                   augment._handle)
+        return self
+
+    def predict(self, dataset):
+        """The class of every image of a dataset."""
+        classes = numpy.empty(len(dataset), numpy.int32)
+        library().mio_finetune_predict(self._handle, dataset._handle, classes)
         return classes

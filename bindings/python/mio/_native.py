@@ -3,7 +3,8 @@
 import ctypes
 import ctypes.util
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+import threading
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 import numpy
 
@@ -88,7 +89,47 @@ class StepReport(ctypes.Structure):
         return {name: getattr(self, name) for name, _ in self._fields_[1:]}
 
 
+class Batch(ctypes.Structure):
+    """mio_batch."""
+
+    _fields_ = [("struct_size", c_size_t), ("epoch", c_uint64), ("step", c_uint64), ("count", c_size_t),
+                ("views", c_size_t), ("images", POINTER(c_float)), ("indices", POINTER(c_size_t)),
+                ("labels", POINTER(c_int32)), ("wait_seconds", c_double)]
+
+
 STEP_CALLBACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(StepReport))
+
+
+def _compute_callback(real):
+    rows = POINTER(real)
+    return ctypes.CFUNCTYPE(ctypes.c_int, c_void_p, c_size_t, c_size_t, rows, rows, POINTER(c_double), rows, rows)
+
+
+COMPUTE_CALLBACK, COMPUTE_F64_CALLBACK = _compute_callback(c_float), _compute_callback(c_double)
+
+
+class LossCallback(ctypes.Structure):
+    """mio_loss_callback."""
+
+    _fields_ = [("struct_size", c_size_t), ("user", c_void_p), ("compute", COMPUTE_CALLBACK),
+                ("compute_f64", COMPUTE_F64_CALLBACK)]
+
+
+_raised = threading.local()
+
+
+def guarded(function):
+    """For what C calls: nothing may unwind through C, so the call of C that led here fails, and that raises the exception."""
+
+    def call(*arguments):
+        try:
+            return function(*arguments)
+        except BaseException as exception:
+            _raised.exception = exception
+            return 1
+
+    return call
+
 
 _library = None
 
@@ -111,6 +152,7 @@ _SIGNATURES = {
     "mio_context_target": (c_char_p, [c_void_p]),
     "mio_loss_name_at": (c_char_p, [c_size_t]),
     "mio_loss_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_loss_create_custom": ("s", [c_void_p, c_char_p, POINTER(LossCallback), _OUT]),
     "mio_loss_compute": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, FLOATS, _VALUE, Optional(FLOATS), Optional(FLOATS)]),
     "mio_loss_compute_f64": ("s", [c_void_p, c_size_t, c_size_t, DOUBLES, DOUBLES, _VALUE, Optional(DOUBLES),
                                    Optional(DOUBLES)]),
@@ -176,9 +218,13 @@ _SIGNATURES = {
     "mio_encoder_forward": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, Optional(FLOATS), Optional(FLOATS)]),
     "mio_encoder_backward": ("s", [c_void_p, Optional(FLOATS), Optional(FLOATS)]),
     "mio_encoder_embed": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_size_t, BYTES, FLOATS]),
+    "mio_optimizer_name_at": (c_char_p, [c_size_t]),
     "mio_optimizer_create": ("s", [c_void_p, c_char_p, _OUT]),
     "mio_optimizer_add_encoder": ("s", [c_void_p, c_void_p]),
     "mio_optimizer_step": ("s", [c_void_p]),
+    "mio_schedule_name_at": (c_char_p, [c_size_t]),
+    "mio_schedule_create": ("s", [c_void_p, c_char_p, _OUT]),
+    "mio_schedule_at": ("s", [c_void_p, c_uint64, c_uint64, _VALUE]),
     "mio_dataset_open": ("s", [c_void_p, c_char_p, c_char_p, c_char_p, _OUT]),
     "mio_dataset_open_with": ("s", [c_void_p, c_char_p, c_char_p, c_char_p, POINTER(DatasetOptions), _OUT]),
     "mio_dataset_from_memory": ("s", [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_size_t, BYTES, Optional(LABELS),
@@ -191,10 +237,23 @@ _SIGNATURES = {
     "mio_dataset_image_size": ("s", [c_void_p, c_size_t, _SIZE, _SIZE]),
     "mio_dataset_image": ("s", [c_void_p, c_size_t, c_size_t, BYTES]),
     "mio_dataset_label": ("s", [c_void_p, c_size_t, POINTER(c_int32)]),
+    "mio_dataset_subset": ("s", [c_void_p, c_size_t, INDICES, _OUT]),
+    "mio_dataset_split": ("s", [c_void_p, c_double, c_uint64, _OUT, _OUT]),
+    "mio_dataset_statistics": ("s", [c_void_p, c_size_t, DOUBLES, DOUBLES]),
+    "mio_augment_name_at": (c_char_p, [c_size_t]),
+    "mio_augment_create": ("s", [c_void_p, c_char_p, c_size_t, c_size_t, c_size_t, _OUT]),
+    "mio_augment_set_normalization": ("s", [c_void_p, c_size_t, DOUBLES, DOUBLES]),
+    "mio_augment_apply": ("s", [c_void_p, c_uint64, c_uint64, c_uint64, c_uint64, c_size_t, c_size_t, c_size_t, BYTES,
+                                FLOATS]),
+    "mio_loader_create": ("s", [c_void_p, c_void_p, _OUT]),
+    "mio_loader_steps_per_epoch": ("s", [c_void_p, POINTER(c_uint64)]),
+    "mio_loader_next": ("s", [c_void_p, POINTER(Batch)]),
+    "mio_loader_seek": ("s", [c_void_p, c_uint64, c_uint64]),
     "mio_recipe_name_at": (c_char_p, [c_size_t]),
     "mio_recipe_create": ("s", [c_void_p, c_char_p, _OUT]),
     "mio_recipe_choose": ("s", [c_void_p, c_char_p, c_char_p]),
     "mio_recipe_build": ("s", [c_void_p, c_void_p, _OUT]),
+    "mio_trainer_create": ("s", [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, _OUT]),
     "mio_trainer_step": ("s", [c_void_p, POINTER(StepReport)]),
     "mio_trainer_run": ("s", [c_void_p, STEP_CALLBACK, c_void_p]),
     "mio_trainer_cancel": (None, [c_void_p]),
@@ -211,13 +270,21 @@ _SIGNATURES = {
     "mio_knn_search": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, c_size_t, Optional(INDICES), Optional(FLOATS)]),
     "mio_probe_create": ("s", [c_void_p, c_char_p, _OUT]),
     "mio_probe_fit": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS, c_size_t]),
+    "mio_probe_fit_validated": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS, c_size_t, c_size_t, FLOATS, LABELS]),
     "mio_probe_predict": ("s", [c_void_p, c_size_t, c_size_t, FLOATS, LABELS, Optional(FLOATS)]),
+    "mio_finetune_create": ("s", [c_void_p, _OUT]),
+    "mio_finetune_run": ("s", [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "mio_finetune_predict": ("s", [c_void_p, c_void_p, LABELS]),
 }
-_NOUNS = ("context", "loss", "encoder", "optimizer", "recipe", "trainer", "knn", "probe")
+_NOUNS = ("context", "loss", "encoder", "optimizer", "schedule", "augment", "loader", "recipe", "trainer", "knn", "probe",
+          "finetune")
 
 
 def _checked(status, function, arguments):
     if status:
+        exception = _raised.__dict__.pop("exception", None)
+        if exception is not None:
+            raise exception
         raise Error(status, library().mio_last_error().decode("utf-8", "replace"))
     return status
 
@@ -263,6 +330,13 @@ class Handle:
             raise TypeError(f"a mio {self._noun} is not made directly; see what returns one: help(mio)")
         self._handle = c_void_p()
         getattr(library(), create)(*arguments, ctypes.byref(self._handle))
+
+    @classmethod
+    def _make(cls, create, *arguments):
+        """An object by another way than its constructor's."""
+        made = cls.__new__(cls)
+        Handle.__init__(made, create, *arguments)
+        return made
 
     @classmethod
     def _adopt(cls, address):

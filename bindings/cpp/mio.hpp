@@ -16,6 +16,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,11 +32,37 @@ private:
     mio_status status_;
 };
 
-/// Throws mio::error for anything but MIO_OK.
+namespace detail {
+
+/// What a function that C called threw: nothing may unwind through C, so the call of C that led to it fails, and check()
+/// throws this on.
+inline std::exception_ptr &thrown() noexcept
+{
+    thread_local std::exception_ptr exception;
+    return exception;
+}
+
+template <class Call> mio_status guarded(Call call) noexcept
+{
+    try {
+        call();
+        return MIO_OK;
+    } catch (...) {
+        thrown() = std::current_exception();
+        return MIO_ERROR_CANCELLED;
+    }
+}
+
+} // namespace detail
+
+/// Throws mio::error for anything but MIO_OK, or what a callback threw.
 inline void check(mio_status status)
 {
-    if (status != MIO_OK)
-        throw error(status, mio_last_error());
+    if (status == MIO_OK)
+        return;
+    if (const std::exception_ptr exception = std::exchange(detail::thrown(), nullptr))
+        std::rethrow_exception(exception);
+    throw error(status, mio_last_error());
 }
 
 namespace detail {
@@ -147,6 +174,22 @@ struct spectrum {
 class loss : public MIO_HPP_OBJECT(loss) {
 public:
     loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), name.c_str(), &pointer_)); }
+    /// A loss of the caller's own, to be used wherever a loss is: function(pairs, dim, z1, z2, grad_z1, grad_z2) returns the
+    /// value and fills the gradients that are not null, of floats; if it takes doubles too, the loss also works in double. It
+    /// lives as long as this object, its copies, and trainers made with them. What it throws comes out of the call that led
+    /// to it.
+    template <class Function> static loss custom(const context &owner, const std::string &name, Function function)
+    {
+        const auto kept = std::make_shared<Function>(std::move(function));
+        mio_loss_callback callback{sizeof callback, kept.get(), call<Function, float>, nullptr};
+        if constexpr (std::is_invocable_v<Function &, std::size_t, std::size_t, const double *, const double *, double *,
+                                          double *>)
+            callback.compute_f64 = call<Function, double>;
+        loss made;
+        check(mio_loss_create_custom(owner.get(), name.c_str(), &callback, &made.pointer_));
+        made.function_ = kept;
+        return made;
+    }
     /// Value of pairs x dim arrays; gradients may be null.
     double compute(std::size_t pairs, std::size_t dim, const float *z1, const float *z2, float *grad_z1 = nullptr,
                    float *grad_z2 = nullptr)
@@ -251,6 +294,19 @@ public:
             return mio_analysis_hessian_spectrum(pointer_, pairs, dim, z1, z2, steps, probe, values, weights, count);
         });
     }
+
+private:
+    friend class trainer;
+    loss() = default;
+    template <class Function, class Real>
+    static mio_status call(void *user, std::size_t pairs, std::size_t dim, const Real *z1, const Real *z2, double *value,
+                           Real *grad_z1, Real *grad_z2)
+    {
+        return detail::guarded(
+            [&] { *value = (*static_cast<Function *>(user))(pairs, dim, z1, z2, grad_z1, grad_z2); });
+    }
+
+    std::shared_ptr<const void> function_; ///< of a custom loss
 };
 
 class encoder : public MIO_HPP_OBJECT(encoder) {
@@ -436,6 +492,27 @@ public:
         check(mio_dataset_from_memory(owner.get(), count, height, width, channels, row_stride, images, labels, &made));
         return dataset(made);
     }
+    /// The images at these indices, in this order; from_memory's pixels must outlive it too.
+    dataset subset(const std::vector<std::size_t> &indices) const
+    {
+        mio_dataset *made;
+        check(mio_dataset_subset(pointer_, indices.size(), indices.data(), &made));
+        return dataset(made);
+    }
+    /// Two datasets, the first with this fraction of every class.
+    std::pair<dataset, dataset> split(double fraction, std::uint64_t seed = 0) const
+    {
+        mio_dataset *first, *second;
+        check(mio_dataset_split(pointer_, fraction, seed, &first, &second));
+        return {dataset(first), dataset(second)};
+    }
+    /// {mean, deviation} of each channel, of pixels in [0, 1].
+    std::pair<std::vector<double>, std::vector<double>> statistics() const
+    {
+        std::vector<double> mean(channels()), deviation(channels());
+        check(mio_dataset_statistics(pointer_, channels(), mean.data(), deviation.data()));
+        return {mean, deviation};
+    }
     std::size_t size() const { return mio_dataset_count(pointer_); }
     std::size_t channels() const { return mio_dataset_channels(pointer_); }
     std::size_t classes() const { return mio_dataset_class_count(pointer_); }
@@ -444,6 +521,12 @@ public:
         std::int32_t value;
         check(mio_dataset_label(pointer_, index, &value));
         return value;
+    }
+    /// Empty where the dataset has none.
+    std::string class_name(std::size_t label) const
+    {
+        const char *const name = mio_dataset_class_name(pointer_, label);
+        return name ? name : "";
     }
     /// The file that an image of a folder or tar came from.
     std::string image_name(std::size_t index) const
@@ -521,6 +604,7 @@ public:
             const loader &batches)
     {
         check(mio_trainer_create(learner.get(), objective.get(), steps.get(), rates.get(), batches.get(), &pointer_));
+        function_ = objective.function_;
     }
     mio_step_report step()
     {
@@ -532,25 +616,16 @@ public:
     /// Steps to the end; the callback returns false to stop. An exception from it ends the run and comes out here.
     void run(const std::function<bool(const mio_step_report &)> &callback)
     {
-        struct call {
+        struct state {
             const std::function<bool(const mio_step_report &)> &function;
-            std::exception_ptr thrown;
-        } state{callback, nullptr};
-        const mio_status status = mio_trainer_run(
+        } mine{callback};
+        check(mio_trainer_run(
             pointer_,
             [](void *user, const mio_step_report *report) -> std::int32_t {
-                auto *const one = static_cast<call *>(user);
-                try {
-                    return !one->function(*report);
-                } catch (...) {
-                    one->thrown = std::current_exception();
-                    return 1;
-                }
+                bool goes_on = false;
+                return detail::guarded([&] { goes_on = static_cast<state *>(user)->function(*report); }) || !goes_on;
             },
-            &state);
-        if (state.thrown)
-            std::rethrow_exception(state.thrown);
-        check(status);
+            &mine));
     }
     /// encoder::tune for the batches of this trainer's steps; to be called before the first.
     void tune(double seconds) { check(mio_trainer_tune(pointer_, seconds)); }
@@ -559,6 +634,9 @@ public:
     std::uint64_t steps_done() const { return mio_trainer_steps_done(pointer_); }
     void save(const std::string &path) const { check(mio_trainer_save(pointer_, path.c_str())); }
     void restore(const std::string &path) { check(mio_trainer_restore(pointer_, path.c_str())); }
+
+private:
+    std::shared_ptr<const void> function_; ///< of a custom loss
 };
 
 class recipe : public MIO_HPP_OBJECT(recipe) {
@@ -601,6 +679,50 @@ public:
         neighbours found{std::vector<std::size_t>(count * how_many), std::vector<float>(count * how_many)};
         check(mio_knn_search(pointer_, count, dim, queries, how_many, found.indices.data(), found.similarities.data()));
         return found;
+    }
+};
+
+/// A linear classifier on frozen features; solver "exact" or "sgd".
+class probe : public MIO_HPP_OBJECT(probe) {
+public:
+    explicit probe(const context &owner, const std::string &solver = "exact")
+    {
+        check(mio_probe_create(owner.get(), solver.c_str(), &pointer_));
+    }
+    void fit(std::size_t count, std::size_t dim, const float *features, const std::int32_t *labels, std::size_t classes)
+    {
+        check(mio_probe_fit(pointer_, count, dim, features, labels, classes));
+    }
+    /// With a set that chooses the epoch ("sgd") or the penalty ("exact", "penalty" 0).
+    void fit(std::size_t count, std::size_t dim, const float *features, const std::int32_t *labels, std::size_t classes,
+             std::size_t validation_count, const float *validation_features, const std::int32_t *validation_labels)
+    {
+        check(mio_probe_fit_validated(pointer_, count, dim, features, labels, classes, validation_count,
+                                      validation_features, validation_labels));
+    }
+    /// Classes; logits, count x classes, may be null.
+    std::vector<std::int32_t> predict(std::size_t count, std::size_t dim, const float *features, float *logits = nullptr)
+    {
+        std::vector<std::int32_t> classes(count);
+        check(mio_probe_predict(pointer_, count, dim, features, classes.data(), logits));
+        return classes;
+    }
+};
+
+/// Trains an encoder and a linear classifier together on labels; it changes the encoder.
+class finetune : public MIO_HPP_OBJECT(finetune) {
+public:
+    explicit finetune(const encoder &learner) { check(mio_finetune_create(learner.get(), &pointer_)); }
+    /// The epoch with the best loss on validation is kept; without it (a dataset of no handle) the last.
+    void run(const dataset &train, const augment &views, const dataset &validation = dataset())
+    {
+        check(mio_finetune_run(pointer_, train.get(), validation.get(), views.get()));
+    }
+    std::vector<std::int32_t> predict(const dataset &images)
+    {
+        std::vector<std::int32_t> classes(images.size());
+        check(mio_finetune_predict(pointer_, images.get(), classes.data()));
+        return classes;
     }
 };
 

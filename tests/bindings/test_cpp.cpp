@@ -119,6 +119,49 @@ void test_analysis(const mio::context &context)
     }
 }
 
+/// half the squared distance of the views, by hand
+struct half_square {
+    template <class Real>
+    double operator()(std::size_t pairs, std::size_t dim, const Real *z1, const Real *z2, Real *grad_z1, Real *grad_z2) const
+    {
+        double value = 0;
+        for (std::size_t i = 0; i < pairs * dim; i++) {
+            const Real apart = z1[i] - z2[i];
+            value += 0.5 * apart * apart;
+            if (grad_z1)
+                grad_z1[i] = apart;
+            if (grad_z2)
+                grad_z2[i] = -apart;
+        }
+        return value;
+    }
+};
+
+void test_custom(const mio::context &context)
+{
+    const std::vector<double> z1{1, 0.5, -0.25, 1, 0.125, 2}, z2{0.5, 1, 0.25, -1, 1, 0.75};
+    std::vector<double> gradient(6);
+    mio::loss loss = mio::loss::custom(context, "half_square", half_square());
+    expect(loss.name() == "half_square", "a custom loss has its name");
+    expect(loss.compute(3, 2, z1.data(), z2.data(), gradient.data()) == half_square()(3, 2, z1.data(), z2.data(),
+           (double *)nullptr, (double *)nullptr) && gradient[3] == 2, "a custom loss in double");
+    mio::loss narrow = mio::loss::custom(context, "narrow", [](std::size_t, std::size_t, const float *, const float *, float *,
+                                                               float *) -> double { throw std::runtime_error("mine"); });
+    try {
+        narrow.compute(3, 2, z1.data(), z2.data());
+        expect(false, "a loss of floats alone refuses doubles");
+    } catch (const mio::error &error) {
+        expect(error.status() == MIO_ERROR_UNSUPPORTED, "a loss of floats alone is unsupported in double");
+    }
+    const std::vector<float> rows{1, 2, 3, 4};
+    try {
+        narrow.compute(2, 2, rows.data(), rows.data());
+        expect(false, "a custom loss's exception comes out");
+    } catch (const std::runtime_error &error) {
+        expect(std::string(error.what()) == "mine", "a custom loss's exception is its own");
+    }
+}
+
 mio::encoder small_encoder(const mio::context &context)
 {
     mio::builder builder(context, 1, 8, 8);
@@ -247,6 +290,39 @@ void test_parts(const mio::context &context)
     const mio_step_report report = trainer.step();
     expect(report.step == 1 && report.learning_rate == 0.01 && std::isfinite(report.loss), "a trainer from parts steps");
     expect(trainer.encoder().get() == encoder.get(), "its encoder is the caller's");
+    mio::optimizer another(context, "sgd");
+    another.add(encoder);
+    mio::trainer custom(encoder, mio::loss::custom(context, "half_square", half_square()), another, rates, batches);
+    expect(custom.step().loss > 0, "a trainer keeps its custom loss");
+}
+
+void test_labels(const mio::context &context)
+{
+    const std::vector<std::uint8_t> pixels = stripes(64, 8);
+    std::vector<std::int32_t> labels(64);
+    for (std::size_t i = 0; i < labels.size(); i++)
+        labels[i] = static_cast<std::int32_t>(i % 2);
+    const mio::dataset images = mio::dataset::from_memory(context, 64, 8, 8, 1, pixels.data(), labels.data());
+    expect(images.subset({5, 2}).label(0) == 1 && images.class_name(0).empty(), "a subset");
+    const auto [train, validation] = images.split(0.5, 1);
+    expect(train.size() == 32 && validation.size() == 32, "a split");
+    mio::encoder encoder = small_encoder(context);
+    const std::vector<float> features = encoder.embed(64, 8, 8, 1, pixels.data());
+    std::vector<float> logits(128);
+    mio::probe probe(context);
+    probe.fit(64, 8, features.data(), labels.data(), 2);
+    const std::vector<std::int32_t> found = probe.predict(64, 8, features.data(), logits.data());
+    expect((logits[0] < logits[1]) == (found[0] == 1) && found == labels, "a probe tells stripes apart");
+    mio::augment views(context, "none", 8, 8, 1);
+    mio::finetune tuning(encoder);
+    tuning.set("batch_size", 8);
+    tuning.set("epochs", 10);
+    tuning.set("learning_rate", 0.05);
+    tuning.run(train, views, validation);
+    expect(tuning.predict(images) == labels, "fine-tuning learns labels");
+    tuning.run(train, views);
+    const auto [mean, deviation] = images.statistics();
+    expect(mean.size() == 1 && deviation[0] > 0.2 && deviation[0] < 0.5, "statistics");
 }
 
 } // namespace
@@ -259,10 +335,12 @@ int main()
         const mio::context context;
         test_loss(context);
         test_given(context);
+        test_custom(context);
         test_analysis(context);
         test_encoder(context, folder.string());
         test_trainer(context);
         test_parts(context);
+        test_labels(context);
     } catch (const std::exception &error) {
         std::printf("failed: %s\n", error.what());
         failures++;

@@ -27,7 +27,7 @@ MIO_API void mio_trainer_release(mio_trainer *trainer);
 /**
  * Parameters: "epochs" or "steps" (where mio_trainer_run ends), "join_views", "monitor_interval", "labels" (1: the loss
  * gets the labels of each batch; dataset indices it gets in any case), and those below. What the loss learns is added to
- * the optimizer, which must then not step once the loss is gone; the loss's state is part of checkpoints.
+ * the optimizer, which keeps the loss alive; the loss's state is part of checkpoints.
  *
  * "predictor" (default 1): byol, simsiam and nnclr get the encoder's predictions, and the projections as their targets; 0:
  * the projections stand for both. A step fails with MIO_ERROR_STATE where the encoder has no predictor.

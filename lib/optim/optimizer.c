@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include "loss/loss.h"
 #include "nn/encoder.h"
 #include "optim/kinds.h"
 
@@ -32,8 +33,10 @@ struct mio_optimizer {
     const mio__optimizer_kind *kind;
     array *arrays;
     size_t count, capacity;
-    mio_encoder **encoders;
+    mio_encoder **encoders; /* whose arrays it has, kept alive for them */
     size_t encoder_count, encoder_capacity;
+    mio_loss **losses;
+    size_t loss_count, loss_capacity;
     char **patterns;
     size_t pattern_count;
     size_t piece_count;
@@ -116,9 +119,12 @@ void mio_optimizer_release(mio_optimizer *optimizer)
     drop_arrays(optimizer, 0);
     for (size_t i = 0; i < optimizer->encoder_count; i++)
         mio_encoder_release(optimizer->encoders[i]);
+    for (size_t i = 0; i < optimizer->loss_count; i++)
+        mio_loss_release(optimizer->losses[i]);
     free_texts(context, optimizer->pattern_count, optimizer->patterns);
     mio__free(context, optimizer->arrays);
     mio__free(context, optimizer->encoders);
+    mio__free(context, optimizer->losses);
     mio__free(context, optimizer->sums);
     mio__free(context, optimizer->piece_array);
     mio__free(context, optimizer);
@@ -222,18 +228,29 @@ mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, s
     return add(optimizer, name, rank, count, values, gradients);
 }
 
+int mio__optimizer_has(const mio_optimizer *optimizer, const void *owner)
+{
+    for (size_t i = 0; i < optimizer->encoder_count; i++)
+        if (optimizer->encoders[i] == owner)
+            return 1;
+    for (size_t i = 0; i < optimizer->loss_count; i++)
+        if (optimizer->losses[i] == owner)
+            return 1;
+    return 0;
+}
+
 mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *encoder)
 {
     if (!optimizer || !encoder)
         return mio__settings_null(optimizer ? "encoder" : "optimizer");
-    if (mio__optimizer_has_encoder(optimizer, encoder))
+    if (mio__optimizer_has(optimizer, encoder))
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has been added already; add it once");
     const mio__tensor *tensors;
     const size_t count = mio__encoder_tensors(encoder, &tensors), before = optimizer->count;
     mio_status status = mio__encoder_make_gradients(encoder);
     if (!status)
         status = mio__grow(optimizer->context, (void **)&optimizer->encoders, &optimizer->encoder_capacity,
-                        optimizer->encoder_count, optimizer->encoder_count + 1, sizeof *optimizer->encoders);
+                           optimizer->encoder_count, optimizer->encoder_count + 1, sizeof *optimizer->encoders);
     for (size_t i = 0; !status && i < count; i++)
         if (tensors[i].gradient)
             status = add(optimizer, tensors[i].name, tensors[i].rank, tensors[i].stored, tensors[i].value,
@@ -245,20 +262,22 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
     return status;
 }
 
-int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder)
+mio_status mio__optimizer_add_loss(mio_optimizer *optimizer, mio_loss *loss)
 {
-    for (size_t i = 0; i < optimizer->encoder_count; i++)
-        if (optimizer->encoders[i] == encoder)
-            return 1;
-    return 0;
-}
-
-int mio__optimizer_has_array(const mio_optimizer *optimizer, size_t count, const float *values)
-{
-    for (size_t i = 0; i < optimizer->count; i++)
-        if (optimizer->arrays[i].values == values && optimizer->arrays[i].count == count)
-            return 1;
-    return 0;
+    const mio__loss_tensor *tensors;
+    const size_t count = mio__loss_tensors(loss, &tensors), before = optimizer->count;
+    mio_status status = mio__grow(optimizer->context, (void **)&optimizer->losses, &optimizer->loss_capacity,
+                                  optimizer->loss_count, optimizer->loss_count + 1, sizeof *optimizer->losses);
+    for (size_t i = 0; !status && i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "loss.%s", tensors[i].name);
+        status = add(optimizer, name, tensors[i].rank, tensors[i].count, tensors[i].value, tensors[i].gradient);
+    }
+    if (status)
+        drop_arrays(optimizer, before);
+    else
+        optimizer->losses[optimizer->loss_count++] = mio_loss_retain(loss);
+    return status;
 }
 
 /* ---- stepping ---- */

@@ -9,7 +9,6 @@
 #include "train/views.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -83,19 +82,12 @@ static mio_status make_buffers(mio_trainer *trainer)
 /* What the loss learns is stepped with the encoder, and what it keeps for every image has its place from the start. */
 static mio_status add_loss(mio_trainer *trainer)
 {
-    const mio__loss_tensor *tensors;
     mio_status status =
         mio__loss_reserve_indices(trainer->loss, mio_dataset_count(mio__loader_dataset(trainer->loader)));
     if (!status)
         status = mio__loss_make_tensors(trainer->loss, trainer->dim);
-    const size_t count = mio__loss_tensors(trainer->loss, &tensors);
-    for (size_t i = 0; !status && i < count; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "loss.%s", tensors[i].name);
-        if (!mio__optimizer_has_array(trainer->optimizer, tensors[i].count, tensors[i].value))
-            status = mio_optimizer_add_array(trainer->optimizer, name, tensors[i].rank, tensors[i].count,
-                                             tensors[i].value, tensors[i].gradient);
-    }
+    if (!status && !mio__optimizer_has(trainer->optimizer, trainer->loss))
+        status = mio__optimizer_add_loss(trainer->optimizer, trainer->loss);
     return status;
 }
 
@@ -124,7 +116,7 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
     made->loader = mio_loader_retain(loader);
     made->dim = dim;
     status = make_buffers(made);
-    if (!status && !mio__optimizer_has_encoder(optimizer, encoder))
+    if (!status && !mio__optimizer_has(optimizer, encoder))
         status = mio_optimizer_add_encoder(optimizer, encoder);
     if (!status)
         status = add_loss(made);

@@ -4,8 +4,10 @@
 #include "tiny.h"
 
 #include "loss/loss.h"
+#include "optim/optimizer.h"
 #include "train/trainer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -79,6 +81,26 @@ START_TEST(test_learns)
     for (size_t i = 0; i < 10 * 12; i++)
         ck_assert(before[i] != after[i]);
     mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
+/* An optimizer that outlives trainer and loss still has what the loss learnt. */
+START_TEST(test_optimizer_outlives)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, "siglip");
+    tiny_run(trainer, 1, NULL);
+    mio_optimizer *optimizer = mio_optimizer_retain(trainer->optimizer);
+    mio_loss *loss = trainer->loss;
+    ck_assert(mio__optimizer_has(optimizer, loss));
+    mio_trainer_release(trainer);
+    ck_assert_int_eq(mio_optimizer_set(optimizer, "learning_rate", 0.1), MIO_OK);
+    ck_assert_int_eq(mio_optimizer_step(optimizer), MIO_OK);
+    double bias;
+    ck_assert_int_eq(mio_loss_get(loss, "bias", &bias), MIO_OK);
+    ck_assert(isfinite(bias));
+    mio_optimizer_release(optimizer);
     mio_context_release(context);
 }
 END_TEST
@@ -222,6 +244,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_resume, 0, NAMES);
     tcase_add_test(tests, test_learns);
+    tcase_add_test(tests, test_optimizer_outlives);
     tcase_add_test(tests, test_labels_are_asked_for);
     tcase_add_loop_test(tests, test_failed_step, 0, 2);
     tcase_add_loop_test(tests, test_every_request_may_be_refused, 0, 5);

@@ -15,9 +15,9 @@ static mio_status check(const mio_context *context, const double temperatures[2]
         if (!(temperatures[i] > 0 && isfinite(temperatures[i])))
             return mio__fail(MIO_ERROR_ARGUMENT, "the %s temperature is %g; it must be finite and above 0",
                              i ? "negative" : "positive", temperatures[i]);
-    if (!information || information->struct_size < sizeof(size_t))
-        return mio__fail(MIO_ERROR_ARGUMENT, "information.struct_size is not set; set it to "
-                                             "sizeof(mio_mutual_information)");
+    const mio_status status = mio__struct_check(information, "mio_mutual_information");
+    if (status)
+        return status;
     if (!z1 || !z2)
         return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL", z1 ? "z2" : "z1");
     return pairs >= 2 && dim ? MIO_OK
@@ -54,10 +54,9 @@ mio_status mio_analysis_mutual_information_at(mio_context *context, double posit
         return status;
     status = mio__pairs_begin(&rows, &batch, mio__rate(fmin(temperatures[0], temperatures[1])));
     if (!status) {
-        const size_t size = information->struct_size;
-        mio_mutual_information found = {.struct_size = size};
+        mio_mutual_information found = {0};
         estimate(&rows, mio__rate(positive_temperature), mio__rate(negative_temperature), &found);
-        memcpy(information, &found, size < sizeof found ? size : sizeof found);
+        mio__struct_give(information, &found, sizeof found);
     }
     mio__pairs_free(&rows);
     return status;

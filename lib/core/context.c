@@ -89,26 +89,27 @@ static mio_status take_hooks(const mio_context_options *options, mio_allocator *
 {
     if (!options)
         return MIO_OK;
-    if (options->struct_size < sizeof(mio_context_options))
-        return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_context_options)",
-                         options->struct_size);
-    if (options->allocator) {
-        if (options->allocator->struct_size < sizeof *allocator || !options->allocator->alloc ||
-            !options->allocator->free)
-            return mio__fail(MIO_ERROR_ARGUMENT, "the allocator needs its struct_size, alloc and free");
-        *allocator = *options->allocator;
+    mio_context_options given;
+    mio_status status = mio__struct_take(&given, sizeof given, options, MIO__UP_TO(mio_context_options, log),
+                                         "mio_context_options");
+    if (!status && given.allocator) {
+        status = mio__struct_take(allocator, sizeof *allocator, given.allocator, MIO__UP_TO(mio_allocator, free),
+                                  "mio_allocator");
+        if (!status && (!allocator->alloc || !allocator->free))
+            status = mio__fail(MIO_ERROR_ARGUMENT, "the allocator needs alloc and free");
     }
-    if (options->executor) {
-        if (options->executor->struct_size < sizeof *executor || !options->executor->parallel_for)
-            return mio__fail(MIO_ERROR_ARGUMENT, "the executor needs its struct_size and parallel_for");
-        *executor = *options->executor;
+    if (!status && given.executor) {
+        status = mio__struct_take(executor, sizeof *executor, given.executor, MIO__UP_TO(mio_executor, parallel_for),
+                                  "mio_executor");
+        if (!status && !executor->parallel_for)
+            status = mio__fail(MIO_ERROR_ARGUMENT, "the executor needs parallel_for");
     }
-    if (options->log) {
-        if (options->log->struct_size < sizeof *log || !options->log->write)
-            return mio__fail(MIO_ERROR_ARGUMENT, "the log needs its struct_size and write");
-        *log = *options->log;
+    if (!status && given.log) {
+        status = mio__struct_take(log, sizeof *log, given.log, MIO__UP_TO(mio_log, write), "mio_log");
+        if (!status && !log->write)
+            status = mio__fail(MIO_ERROR_ARGUMENT, "the log needs write");
     }
-    return MIO_OK;
+    return status;
 }
 
 mio_status mio_context_create(mio_context **context)
@@ -203,7 +204,7 @@ mio_status mio_context_parameter(const mio_context *context, size_t index, mio_p
     const mio_status status = mio__settings_info(&context->settings, index, info);
     /* The default of "threads" is a property of the machine, not of the table. */
     if (!status && index == PARAMETER_THREADS &&
-        info->struct_size >= offsetof(mio_parameter_info, default_value) + sizeof info->default_value)
+        info->struct_size >= MIO__UP_TO(mio_parameter_info, default_value))
         info->default_value = (double)available_cpus();
     return status;
 }

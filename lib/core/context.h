@@ -2,6 +2,7 @@
 #ifndef MIO_CORE_CONTEXT_H
 #define MIO_CORE_CONTEXT_H
 
+#include "core/boundary.h"
 #include "core/settings.h"
 #include "core/status.h"
 

@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L /* uselocale */
 #include "core/settings.h"
 
+#include "core/boundary.h"
 #include "core/status.h"
 
 #include <locale.h>
@@ -247,13 +248,13 @@ mio_status mio__settings_info(const mio__settings *settings, size_t index, mio_p
     if (index >= settings->count)
         return mio__fail(MIO_ERROR_ARGUMENT, "%s has %zu parameters; there is no index %zu", settings->noun,
                          settings->count, index);
-    if (!info || info->struct_size < sizeof(size_t) + sizeof(const char *))
-        return mio__fail(MIO_ERROR_ARGUMENT, "info is NULL or its struct_size is not set");
+    const mio_status status = mio__struct_check(info, "mio_parameter_info");
+    if (status)
+        return status;
     const mio__parameter *row = &settings->table[index];
     const int boolean = row->kind == MIO_PARAMETER_BOOLEAN, choice = row->kind == MIO_PARAMETER_CHOICE;
     const size_t choices = choice_count(row);
     const mio_parameter_info full = {
-        .struct_size = info->struct_size,
         .name = row->name,
         .kind = row->kind,
         .default_value = row->initial,
@@ -266,6 +267,6 @@ mio_status mio__settings_info(const mio__settings *settings, size_t index, mio_p
         .meaning = row->meaning,
         .unit = row->unit ? row->unit : "",
     };
-    memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
+    mio__struct_give(info, &full, sizeof full);
     return MIO_OK;
 }

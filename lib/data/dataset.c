@@ -214,10 +214,14 @@ mio_status mio_dataset_from_callback(mio_context *context, size_t count, size_t 
                          !context  ? "the context"
                          : !source ? "the source"
                                    : "the dataset's place");
-    if (source->struct_size < sizeof *source || !source->read)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the image source needs its struct_size and read");
-    callback_work work = {.source = source};
-    mio_status status = mio__dataset_create(context, &work.dataset);
+    mio_image_source given;
+    callback_work work = {.source = &given};
+    mio_status status =
+        mio__struct_take(&given, sizeof given, source, MIO__UP_TO(mio_image_source, read), "mio_image_source");
+    if (!status && !given.read)
+        status = mio__fail(MIO_ERROR_ARGUMENT, "the image source needs read");
+    if (!status)
+        status = mio__dataset_create(context, &work.dataset);
     if (status)
         return status;
     status = read_callback(&work, count, height, width, channels);

@@ -385,8 +385,7 @@ static mio_status prepare(mio_loader *loader, uint64_t steps)
 
 static void describe(const mio_loader *loader, const slot *made, double wait_seconds, mio_batch *batch)
 {
-    *batch = (mio_batch){
-        .struct_size = batch->struct_size,
+    const mio_batch full = {
         .epoch = made->at.epoch,
         .step = made->at.step,
         .count = made->count,
@@ -396,18 +395,20 @@ static void describe(const mio_loader *loader, const slot *made, double wait_sec
         .labels = made->labels,
         .wait_seconds = wait_seconds,
     };
+    mio__struct_give(batch, &full, sizeof full);
 }
 
 mio_status mio_loader_next(mio_loader *loader, mio_batch *batch)
 {
     if (!loader)
         return mio__settings_null("loader");
-    if (!batch || batch->struct_size < sizeof *batch)
-        return mio__fail(MIO_ERROR_ARGUMENT, "batch is NULL or its struct_size is not set to sizeof(mio_batch)");
+    mio_status status = mio__struct_check(batch, "mio_batch");
+    if (status)
+        return status;
     const double start = seconds();
     uint64_t steps = 1;
     const slot *made = NULL;
-    mio_status status = steps_per_epoch(loader, &steps);
+    status = steps_per_epoch(loader, &steps);
     if (!status)
         status = prepare(loader, steps);
     if (!status && loader->is_running) {

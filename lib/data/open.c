@@ -1,6 +1,5 @@
 #include "data/store.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,14 +38,13 @@ mio_status mio_dataset_open(mio_context *context, const char *format, const char
     return mio_dataset_open_with(context, format, path, split, NULL, dataset);
 }
 
-/* A caller compiled against an earlier header has fewer of them. */
 static mio_status take_options(const mio_dataset_options *options, mio_dataset_options *chosen)
 {
-    mio_dataset_options given = {0};
-    if (options->struct_size < offsetof(mio_dataset_options, channels))
-        return mio__fail(MIO_ERROR_ARGUMENT, "options.struct_size is %zu; set it to sizeof(mio_dataset_options)",
-                         options->struct_size);
-    memcpy(&given, options, options->struct_size < sizeof given ? options->struct_size : sizeof given);
+    mio_dataset_options given;
+    const mio_status status = mio__struct_take(&given, sizeof given, options,
+                                               MIO__UP_TO(mio_dataset_options, shorter_side), "mio_dataset_options");
+    if (status)
+        return status;
     if (given.channels != 0 && given.channels != 3)
         return mio__fail(MIO_ERROR_ARGUMENT, "options.channels is %zu; it takes 3, or 0 for the default", given.channels);
     chosen->channels = given.channels;

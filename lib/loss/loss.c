@@ -87,14 +87,17 @@ mio_status mio_loss_create_custom(mio_context *context, const char *name, const 
         return mio__fail(MIO_ERROR_ARGUMENT,
                          "a loss of the caller's needs a name, a callback and a place for itself; one "
                          "of them is NULL");
-    if (callback->struct_size < sizeof *callback || !callback->compute)
-        return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': the callback's %s is not set", name,
-                         callback->compute ? "struct_size" : "compute");
+    mio_loss_callback given;
     mio_loss *made = NULL;
-    const mio_status status = make(context, &mio__loss_custom, name, &made);
+    mio_status status = mio__struct_take(&given, sizeof given, callback, MIO__UP_TO(mio_loss_callback, compute_f64),
+                                         "mio_loss_callback");
+    if (!status && !given.compute)
+        status = mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': the callback's compute is not set", name);
+    if (!status)
+        status = make(context, &mio__loss_custom, name, &made);
     if (status)
         return status;
-    made->callback = *callback;
+    made->callback = given;
     *loss = made;
     return MIO_OK;
 }

@@ -199,20 +199,20 @@ mio_status mio_loss_tensor(const mio_loss *loss, size_t index, mio_tensor_info *
 {
     if (!loss)
         return mio__settings_null("loss");
-    if (!info || info->struct_size < sizeof(size_t))
-        return mio__fail(MIO_ERROR_ARGUMENT, "info.struct_size is not set; set it to sizeof(mio_tensor_info)");
+    const mio_status status = mio__struct_check(info, "mio_tensor_info");
+    if (status)
+        return status;
     if (index >= tensor_count(loss))
         return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s' has %zu tensors; there is no tensor %zu", mio_loss_name(loss),
                          tensor_count(loss), index);
     const mio__loss_tensor *tensor = &loss->tensors[index];
     const int number = parameter_of(loss, index) < loss->settings.count;
-    mio_tensor_info full = {.struct_size = info->struct_size,
-                            .name = loss->kind->tensors[index],
+    mio_tensor_info full = {.name = loss->kind->tensors[index],
                             .rank = number ? 0 : 2,
                             .shape = {number ? 0 : tensor->count ? tensor->shape[0] : classes(loss), tensor->shape[1]},
                             .count = tensor->count,
                             .trainable = 1};
-    memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
+    mio__struct_give(info, &full, sizeof full);
     return MIO_OK;
 }
 

@@ -195,16 +195,16 @@ mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tens
     if (index >= encoder->graph.tensor_count)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has %zu tensors; there is no index %zu",
                          encoder->graph.tensor_count, index);
-    if (!info || info->struct_size < sizeof(size_t) + sizeof(const char *))
-        return mio__fail(MIO_ERROR_ARGUMENT, "info is NULL or its struct_size is not set");
+    const mio_status status = mio__struct_check(info, "mio_tensor_info");
+    if (status)
+        return status;
     const mio__tensor *tensor = &encoder->tensors[index];
-    mio_tensor_info full = {.struct_size = info->struct_size,
-                            .name = tensor->name,
+    mio_tensor_info full = {.name = tensor->name,
                             .rank = tensor->rank,
                             .count = tensor->count,
                             .trainable = tensor->trainable};
     memcpy(full.shape, tensor->shape, sizeof full.shape);
-    memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
+    mio__struct_give(info, &full, sizeof full);
     return MIO_OK;
 }
 

@@ -156,9 +156,9 @@ mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, siz
     const size_t convs = mio_encoder_convolution_count(encoder);
     if (index >= convs)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has %zu convolutions; there is no index %zu", convs, index);
-    if (!info || info->struct_size < sizeof(size_t) + sizeof(const char *))
-        return mio__fail(MIO_ERROR_ARGUMENT, "info is NULL or its struct_size is not set");
-    const mio_status status = find_images(encoder, views, count, &images);
+    mio_status status = mio__struct_check(info, "mio_convolution_info");
+    if (!status)
+        status = find_images(encoder, views, count, &images);
     if (status)
         return status;
     const size_t s = find_conv(encoder, index);
@@ -167,7 +167,6 @@ mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, siz
     const mio__conv_choice choice =
         mio__tuning_choose(&encoder->tuning, &g, mio__encoder_algorithm(encoder), views != 0, &tuned);
     const mio_convolution_info full = {
-        .struct_size = info->struct_size,
         .name = mio__step_layer(&encoder->graph, &encoder->graph.steps[s])->name,
         .in_channels = g.input.channels,
         .out_channels = g.output.channels,
@@ -182,7 +181,7 @@ mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, siz
         .weight_gradient = views ? mio__conv_method_name(choice.of[MIO__BACKWARD_WEIGHTS]) : NULL,
         .tuned = tuned,
     };
-    memcpy(info, &full, info->struct_size < sizeof full ? info->struct_size : sizeof full);
+    mio__struct_give(info, &full, sizeof full);
     return MIO_OK;
 }
 

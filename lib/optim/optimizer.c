@@ -1,6 +1,5 @@
 #include "optim/optimizer.h"
 
-#include "loss/loss.h"
 #include "nn/encoder.h"
 #include "optim/kinds.h"
 
@@ -26,6 +25,11 @@ typedef struct array {
     mio__array_step step;
 } array;
 
+typedef struct owner {
+    void *object;
+    void (*release)(void *object);
+} owner;
+
 struct mio_optimizer {
     mio__references references;
     mio_context *context;
@@ -35,8 +39,8 @@ struct mio_optimizer {
     size_t count, capacity;
     mio_encoder **encoders; /* whose arrays it has, kept alive for them */
     size_t encoder_count, encoder_capacity;
-    mio_loss **losses;
-    size_t loss_count, loss_capacity;
+    owner *owners; /* of other arrays */
+    size_t owner_count, owner_capacity;
     char **patterns;
     size_t pattern_count;
     size_t piece_count;
@@ -119,12 +123,12 @@ void mio_optimizer_release(mio_optimizer *optimizer)
     drop_arrays(optimizer, 0);
     for (size_t i = 0; i < optimizer->encoder_count; i++)
         mio_encoder_release(optimizer->encoders[i]);
-    for (size_t i = 0; i < optimizer->loss_count; i++)
-        mio_loss_release(optimizer->losses[i]);
+    for (size_t i = 0; i < optimizer->owner_count; i++)
+        optimizer->owners[i].release(optimizer->owners[i].object);
     free_texts(context, optimizer->pattern_count, optimizer->patterns);
     mio__free(context, optimizer->arrays);
     mio__free(context, optimizer->encoders);
-    mio__free(context, optimizer->losses);
+    mio__free(context, optimizer->owners);
     mio__free(context, optimizer->sums);
     mio__free(context, optimizer->piece_array);
     mio__free(context, optimizer);
@@ -228,13 +232,18 @@ mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, s
     return add(optimizer, name, rank, count, values, gradients);
 }
 
-int mio__optimizer_has(const mio_optimizer *optimizer, const void *owner)
+int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder)
 {
     for (size_t i = 0; i < optimizer->encoder_count; i++)
-        if (optimizer->encoders[i] == owner)
+        if (optimizer->encoders[i] == encoder)
             return 1;
-    for (size_t i = 0; i < optimizer->loss_count; i++)
-        if (optimizer->losses[i] == owner)
+    return 0;
+}
+
+int mio__optimizer_has_array(const mio_optimizer *optimizer, size_t count, const float *values)
+{
+    for (size_t i = 0; i < optimizer->count; i++)
+        if (optimizer->arrays[i].values == values && optimizer->arrays[i].count == count)
             return 1;
     return 0;
 }
@@ -243,7 +252,7 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
 {
     if (!optimizer || !encoder)
         return mio__settings_null(optimizer ? "encoder" : "optimizer");
-    if (mio__optimizer_has(optimizer, encoder))
+    if (mio__optimizer_has_encoder(optimizer, encoder))
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has been added already; add it once");
     const mio__tensor *tensors;
     const size_t count = mio__encoder_tensors(encoder, &tensors), before = optimizer->count;
@@ -262,21 +271,14 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
     return status;
 }
 
-mio_status mio__optimizer_add_loss(mio_optimizer *optimizer, mio_loss *loss)
+mio_status mio__optimizer_keep(mio_optimizer *optimizer, void *object, void (*release)(void *object))
 {
-    const mio__loss_tensor *tensors;
-    const size_t count = mio__loss_tensors(loss, &tensors), before = optimizer->count;
-    mio_status status = mio__grow(optimizer->context, (void **)&optimizer->losses, &optimizer->loss_capacity,
-                                  optimizer->loss_count, optimizer->loss_count + 1, sizeof *optimizer->losses);
-    for (size_t i = 0; !status && i < count; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "loss.%s", tensors[i].name);
-        status = add(optimizer, name, tensors[i].rank, tensors[i].count, tensors[i].value, tensors[i].gradient);
-    }
+    const mio_status status = mio__grow(optimizer->context, (void **)&optimizer->owners, &optimizer->owner_capacity,
+                                        optimizer->owner_count, optimizer->owner_count + 1, sizeof *optimizer->owners);
     if (status)
-        drop_arrays(optimizer, before);
+        release(object);
     else
-        optimizer->losses[optimizer->loss_count++] = mio_loss_retain(loss);
+        optimizer->owners[optimizer->owner_count++] = (owner){object, release};
     return status;
 }
 

@@ -4,13 +4,14 @@
 
 #include "core/archive.h"
 
-#include <mio/loss.h>
 #include <mio/optim.h>
 
-/** 1 if the arrays of this encoder or loss have been added. */
-int mio__optimizer_has(const mio_optimizer *optimizer, const void *owner);
-/** Adds what a loss learns, made before (mio__loss_make_tensors); the optimizer keeps the loss alive. */
-mio_status mio__optimizer_add_loss(mio_optimizer *optimizer, mio_loss *loss);
+/** 1 if the encoder's tensors have been added. */
+int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder);
+/** 1 if an array at this place has been added. */
+int mio__optimizer_has_array(const mio_optimizer *optimizer, size_t count, const float *values);
+/** Takes over a reference to what arrays belong to, and gives it back at the optimizer's end, or at once on failure. */
+mio_status mio__optimizer_keep(mio_optimizer *optimizer, void *object, void (*release)(void *object));
 /** Writes parameters, step count and every array's state as records whose names begin with "optimizer/". Exclusions are
    the host's to set again. */
 mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_writer *writer);

@@ -284,7 +284,7 @@ size_t mio_recipe_parameter_count(const mio_recipe *recipe)
 static void adapt_info(const mio_recipe *recipe, size_t index, mio_parameter_info *info)
 {
     info->name = find_name(recipe, &recipe->parts[index], info->name);
-    if (info->struct_size < offsetof(mio_parameter_info, minimum) || recipe->chosen[index])
+    if (recipe->chosen[index])
         return;
     const mio__recipe_setting *settings[2] = {recipe->kind->settings, recipe->kind->own};
     for (size_t i = 0; i < 2; i++)
@@ -302,10 +302,15 @@ mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_para
         const mio__part *part = &recipe->parts[i];
         const size_t count = part->functions->count(part->object);
         if (at < count) {
-            const mio_status status = part->functions->info(part->object, at, info);
+            mio_parameter_info full = {.struct_size = sizeof full};
+            mio_status status = mio__struct_check(info, "mio_parameter_info");
             if (!status)
-                adapt_info(recipe, i, info);
-            return status;
+                status = part->functions->info(part->object, at, &full);
+            if (status)
+                return status;
+            adapt_info(recipe, i, &full);
+            mio__struct_give(info, &full, sizeof full);
+            return MIO_OK;
         }
         at -= count;
     }

@@ -9,6 +9,7 @@
 #include "train/views.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -79,15 +80,30 @@ static mio_status make_buffers(mio_trainer *trainer)
     return trainer->statistics && trainer->square_sums ? MIO_OK : MIO_ERROR_MEMORY;
 }
 
-/* What the loss learns is stepped with the encoder, and what it keeps for every image has its place from the start. */
+static void release_loss(void *loss)
+{
+    mio_loss_release(loss);
+}
+
+/* What the loss learns is stepped with the encoder by an optimizer that keeps it alive; what it keeps for every image has its
+   place from the start. */
 static mio_status add_loss(mio_trainer *trainer)
 {
+    const mio__loss_tensor *tensors;
     mio_status status =
         mio__loss_reserve_indices(trainer->loss, mio_dataset_count(mio__loader_dataset(trainer->loader)));
     if (!status)
         status = mio__loss_make_tensors(trainer->loss, trainer->dim);
-    if (!status && !mio__optimizer_has(trainer->optimizer, trainer->loss))
-        status = mio__optimizer_add_loss(trainer->optimizer, trainer->loss);
+    const size_t count = mio__loss_tensors(trainer->loss, &tensors);
+    if (!status && count)
+        status = mio__optimizer_keep(trainer->optimizer, mio_loss_retain(trainer->loss), release_loss);
+    for (size_t i = 0; !status && i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "loss.%s", tensors[i].name);
+        if (!mio__optimizer_has_array(trainer->optimizer, tensors[i].count, tensors[i].value))
+            status = mio_optimizer_add_array(trainer->optimizer, name, tensors[i].rank, tensors[i].count,
+                                             tensors[i].value, tensors[i].gradient);
+    }
     return status;
 }
 
@@ -116,7 +132,7 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
     made->loader = mio_loader_retain(loader);
     made->dim = dim;
     status = make_buffers(made);
-    if (!status && !mio__optimizer_has(optimizer, encoder))
+    if (!status && !mio__optimizer_has_encoder(optimizer, encoder))
         status = mio_optimizer_add_encoder(optimizer, encoder);
     if (!status)
         status = add_loss(made);
@@ -343,13 +359,14 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
 {
     if (!trainer)
         return mio__settings_null("trainer");
-    if (report && report->struct_size < sizeof(size_t))
-        return mio__fail(MIO_ERROR_ARGUMENT, "report.struct_size is not set; set it to sizeof(mio_step_report)");
+    mio_status status = report ? mio__struct_check(report, "mio_step_report") : MIO_OK;
+    if (status)
+        return status;
     const double start = seconds();
     uint64_t steps_per_epoch, epoch, step;
     mio__loader_position(trainer->loader, &epoch, &step);
     mio_batch batch = {.struct_size = sizeof batch};
-    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
     const int follows = trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0, followed = !!trainer->momentum.encoder;
     if (!status && follows)
         status = mio__momentum_prepare(&trainer->momentum, trainer->encoder);
@@ -375,10 +392,9 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     if (report) {
         mio_step_report full;
         describe(trainer, &batch, steps_per_epoch, loss, learning_rate, &full);
-        full.struct_size = report->struct_size;
         full.step_seconds = seconds() - start;
         full.images_per_second = (double)batch.count / full.step_seconds;
-        memcpy(report, &full, report->struct_size < sizeof full ? report->struct_size : sizeof full);
+        mio__struct_give(report, &full, sizeof full);
     }
     return MIO_OK;
 }

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "suite.h"
 
+#include "core/boundary.h"
 #include "core/settings.h"
 #include "core/status.h"
 
@@ -281,11 +282,34 @@ START_TEST(info_fills_what_the_caller_knows)
 }
 END_TEST
 
+/* Structs of callers with earlier and later headers, on their way in. */
+START_TEST(structs_of_any_age_are_taken)
+{
+    typedef struct known {
+        size_t struct_size;
+        int32_t first, later;
+    } known;
+    const struct {
+        known known;
+        int32_t unknown;
+    } newer = {{sizeof newer, 1, 2}, 3};
+    const known older = {MIO__UP_TO(known, first), 4, 5}, broken = {sizeof(size_t), 6, 7};
+    known taken;
+    ck_assert_int_eq(mio__struct_take(&taken, sizeof taken, &newer, MIO__UP_TO(known, first), "known"), MIO_OK);
+    ck_assert(taken.first == 1 && taken.later == 2);
+    ck_assert_int_eq(mio__struct_take(&taken, sizeof taken, &older, MIO__UP_TO(known, first), "known"), MIO_OK);
+    ck_assert(taken.first == 4 && taken.later == 0);
+    ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, &broken, MIO__UP_TO(known, first), "known"), "sizeof(known)", "8");
+    ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, NULL, MIO__UP_TO(known, first), "known"), "known is NULL");
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("settings");
     tcase_add_test(tests, last_error_belongs_to_its_thread);
     tcase_add_test(tests, status_names);
+    tcase_add_test(tests, structs_of_any_age_are_taken);
     tcase_add_test(tests, values_are_kept_and_checked);
     tcase_add_test(tests, refusals_name_culprit_and_remedy);
     tcase_add_test(tests, long_tables_name_the_nearest);

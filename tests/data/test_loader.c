@@ -372,8 +372,9 @@ START_TEST(arguments_are_refused)
     ck_assert_int_eq(mio_loader_create(dataset, NULL, &other), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loader_create(dataset, augment, NULL), MIO_ERROR_ARGUMENT);
     ck_assert_ptr_null(other);
-    mio_batch batch = {.struct_size = 8};
+    mio_batch batch = {.struct_size = 0};
     ck_assert_int_eq(mio_loader_next(loader, &batch), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "sizeof(mio_batch)"));
     ck_assert_int_eq(mio_loader_next(loader, NULL), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loader_next(NULL, &batch), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loader_seek(NULL, 0, 0), MIO_ERROR_ARGUMENT);

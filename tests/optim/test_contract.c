@@ -379,8 +379,8 @@ START_TEST(test_encoder)
 
     mio_optimizer *optimizer = create(context, names[_i]), *reference = create(context, names[_i]);
     ASSERT_OK(mio_optimizer_add_encoder(optimizer, encoder));
-    ck_assert(mio__optimizer_has(optimizer, encoder));
-    ck_assert(!mio__optimizer_has(reference, encoder));
+    ck_assert(mio__optimizer_has_encoder(optimizer, encoder));
+    ck_assert(!mio__optimizer_has_encoder(reference, encoder));
     ck_assert_int_eq(mio_optimizer_add_encoder(optimizer, encoder), MIO_ERROR_ARGUMENT);
     static float copies[16][512], slopes[16][512], after[512];
     const size_t count = mio_encoder_tensor_count(encoder);

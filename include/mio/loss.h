@@ -132,7 +132,7 @@ typedef struct mio_loss_callback {
 
 /**
  * Makes a loss of the caller's own, to be used wherever a loss is: on arrays and in a trainer. It has no parameters.
- * name: for messages and checkpoints; copied. user must live as long as the loss.
+ * name: for messages and checkpoints, 1 to 100 bytes; copied. user must live as long as the loss.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_loss_create_custom(mio_context *context, const char *name, const mio_loss_callback *callback,

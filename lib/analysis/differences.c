@@ -38,8 +38,9 @@ mio_status mio__difference(const mio__gradient *gradient, const double *x, doubl
     const size_t size = gradient->size;
     double *moved = space, *second = space + size;
     if (mio__length(size, direction) == 0) {
+        const mio_status asked = gradient->at(gradient->argument, x, product); /* for its errors */
         memset(product, 0, size * sizeof *product);
-        return MIO_OK;
+        return asked;
     }
     mio_status status = gradient_beside(gradient, x, h, direction, moved, product);
     if (!status)

@@ -1,3 +1,4 @@
+#include "analysis/differences.h"
 #include "analysis/lanczos.h"
 #include "core/random.h"
 
@@ -130,7 +131,7 @@ static double orthogonalise(basis *q)
 static double normalise(basis *q)
 {
     double *made = q->vectors + q->count * q->size;
-    const double length = sqrt(dot(q->size, made, made));
+    const double length = mio__length(q->size, made);
     for (size_t i = 0; i < q->size && length > 0; i++)
         made[i] /= length;
     return length;

@@ -1,3 +1,4 @@
+#include "core/finite.h"
 #include "data/dataset.h"
 #include "evaluate/linear.h"
 #include "nn/encoder.h"
@@ -285,11 +286,10 @@ static int is_finite(const tuning *t)
 {
     const mio__tensor *tensors;
     const size_t count = mio__encoder_tensors(t->finetune->encoder, &tensors);
-    int finite = 1;
     for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < tensors[i].stored; k++)
-            finite = finite && isfinite(tensors[i].value[k]);
-    return finite;
+        if (mio__first_not_finite(tensors[i].stored, tensors[i].value) < tensors[i].stored)
+            return 0;
+    return 1;
 }
 
 /* Something was no longer finite: the best epoch before that is the result, if there is one. */

@@ -1,3 +1,4 @@
+#include "core/finite.h"
 #include "evaluate/probe.h"
 
 #include <math.h>
@@ -89,13 +90,9 @@ static void step(sgd *s, double rate, size_t count, const size_t *order)
 
 static int is_finite(const mio__linear *linear)
 {
-    for (size_t i = 0; i < linear->dim * linear->width; i++)
-        if (!isfinite(linear->weights[i]))
-            return 0;
-    for (size_t i = 0; i < linear->width; i++)
-        if (!isfinite(linear->bias[i]))
-            return 0;
-    return 1;
+    const size_t weights = linear->dim * linear->width;
+    return mio__first_not_finite(weights, linear->weights) == weights &&
+           mio__first_not_finite(linear->width, linear->bias) == linear->width;
 }
 
 /* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL, gets

@@ -93,6 +93,9 @@ mio_status mio_loss_create_custom(mio_context *context, const char *name, const 
                                          "mio_loss_callback");
     if (!status && !given.compute)
         status = mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': the callback's compute is not set", name);
+    if (!status && (!name[0] || strlen(name) > MIO__LOSS_NAME_LIMIT))
+        status = mio__fail(MIO_ERROR_ARGUMENT, "the loss's name has %zu bytes; it may have 1 to %d", strlen(name),
+                           MIO__LOSS_NAME_LIMIT);
     if (!status)
         status = make(context, &mio__loss_custom, name, &made);
     if (status)

@@ -25,6 +25,8 @@ enum {
     MIO__LOSS_COLUMNS = 4096     /* a function of the columns less their means */
 };
 
+enum { MIO__LOSS_NAME_LIMIT = 100 }; /* bytes of a caller's own */
+
 /** One kind of loss. `p` are the parameters' values in the table's order. */
 typedef struct mio__loss_kind {
     const char *name;

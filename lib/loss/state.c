@@ -43,7 +43,13 @@ mio_status mio__loss_write(const mio_loss *loss, mio__archive_writer *writer)
     for (size_t t = 0; !status && t < count; t++) {
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "loss/tensor/%s", loss->kind->tensors[t]);
-        if (tensors[t].exact)
+        size_t fine = 0;
+        while (tensors[t].exact && fine < tensors[t].count && isfinite(tensors[t].exact[fine]))
+            fine++;
+        if (tensors[t].exact && fine < tensors[t].count)
+            status = mio__fail(MIO_ERROR_STATE, "value %zu of the loss's '%s' is not finite and cannot be saved; restore an earlier "
+                                                "checkpoint", fine, loss->kind->tensors[t]);
+        else if (tensors[t].exact)
             status = mio__archive_put(writer, name, tensors[t].exact, tensors[t].count * sizeof(double));
     }
     if (!status && loss->queue.rows)

@@ -1,8 +1,8 @@
 /* An encoder's tensors in an archive: records PREFIX/tensor/NAME with 32-bit floats in PyTorch's layout. */
+#include "core/finite.h"
 #include "kernels/target.h"
 #include "nn/network.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,25 +31,16 @@ mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *pr
         char name[256];
         tensor_record(encoder, prefix, i, name);
         mio__tensor_unpack(encoder, i, encoder->tensors[i].value, values);
-        status = mio__archive_put(writer, name, values, encoder->tensors[i].count * sizeof *values);
+        const size_t count = encoder->tensors[i].count, fine = mio__first_not_finite(count, values);
+        status = fine == count ? mio__archive_put(writer, name, values, count * sizeof *values)
+                               : mio__fail(MIO_ERROR_STATE, "value %zu of tensor '%s' is not finite: the encoder cannot be saved; "
+                                                            "restore an earlier file", fine, encoder->tensors[i].name);
     }
     mio__free(encoder->context, values);
     return status;
 }
 
 /* ---- reading ---- */
-
-/* Without a branch for each value. */
-static int all_finite(size_t count, const float *values)
-{
-    int wrong = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        wrong |= (bits & 0x7f800000) == 0x7f800000; /* infinite, or not a number */
-    }
-    return !wrong;
-}
 
 /* Tensors are read in parts of some rows, which stay in the cache from the file to their storage. */
 enum { ROWS = 16, PART = 1 << 16 };
@@ -87,15 +78,6 @@ typedef struct reading {
     atomic_int failure; /* a mio_status */
 } reading;
 
-/* The first of count values, the first of which has the given place, that is not finite; SIZE_MAX if all are. */
-static size_t find_not_finite(size_t count, size_t place, const float *values)
-{
-    size_t i = all_finite(count, values) ? count : 0;
-    while (i < count && isfinite(values[i]))
-        i++;
-    return i < count ? place + i : SIZE_MAX;
-}
-
 /* Whether the tensor is finite is said of a sound record only. */
 static mio_status read_tensor(const reading *job, size_t index, float *part)
 {
@@ -112,8 +94,9 @@ static mio_status read_tensor(const reading *job, size_t index, float *part)
         status = mio__archive_next(&reader, part, count * row * sizeof *part);
         if (status)
             break;
-        if (wrong == SIZE_MAX)
-            wrong = find_not_finite(count * row, first * row, part);
+        const size_t fine = wrong == SIZE_MAX ? mio__first_not_finite(count * row, part) : count * row;
+        if (fine < count * row)
+            wrong = first * row + fine;
         mio__tensor_pack_rows(job->encoder, index, first, count, part, to);
     }
     status = mio__archive_end(&reader, status);

@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include "core/finite.h"
 #include "nn/encoder.h"
 #include "optim/kinds.h"
 
@@ -25,10 +26,10 @@ typedef struct array {
     mio__array_step step;
 } array;
 
-typedef struct owner {
+typedef struct holder {
     void *object;
     void (*release)(void *object);
-} owner;
+} holder;
 
 struct mio_optimizer {
     mio__references references;
@@ -39,7 +40,7 @@ struct mio_optimizer {
     size_t count, capacity;
     mio_encoder **encoders; /* whose arrays it has, kept alive for them */
     size_t encoder_count, encoder_capacity;
-    owner *owners; /* of other arrays */
+    holder *owners; /* of other arrays */
     size_t owner_count, owner_capacity;
     char **patterns;
     size_t pattern_count;
@@ -120,11 +121,7 @@ void mio_optimizer_release(mio_optimizer *optimizer)
     if (!optimizer || !mio__references_drop(&optimizer->references))
         return;
     mio_context *context = optimizer->context;
-    drop_arrays(optimizer, 0);
-    for (size_t i = 0; i < optimizer->encoder_count; i++)
-        mio_encoder_release(optimizer->encoders[i]);
-    for (size_t i = 0; i < optimizer->owner_count; i++)
-        optimizer->owners[i].release(optimizer->owners[i].object);
+    mio__optimizer_return(optimizer, (mio__optimizer_mark){0});
     free_texts(context, optimizer->pattern_count, optimizer->patterns);
     mio__free(context, optimizer->arrays);
     mio__free(context, optimizer->encoders);
@@ -232,6 +229,22 @@ mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, s
     return add(optimizer, name, rank, count, values, gradients);
 }
 
+mio__optimizer_mark mio__optimizer_mark_now(const mio_optimizer *optimizer)
+{
+    return (mio__optimizer_mark){optimizer->count, optimizer->encoder_count, optimizer->owner_count};
+}
+
+void mio__optimizer_return(mio_optimizer *optimizer, mio__optimizer_mark mark)
+{
+    drop_arrays(optimizer, mark.arrays);
+    while (optimizer->encoder_count > mark.encoders)
+        mio_encoder_release(optimizer->encoders[--optimizer->encoder_count]);
+    while (optimizer->owner_count > mark.owners) {
+        const holder *last = &optimizer->owners[--optimizer->owner_count];
+        last->release(last->object);
+    }
+}
+
 int mio__optimizer_has_encoder(const mio_optimizer *optimizer, const mio_encoder *encoder)
 {
     for (size_t i = 0; i < optimizer->encoder_count; i++)
@@ -255,7 +268,8 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
     if (mio__optimizer_has_encoder(optimizer, encoder))
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has been added already; add it once");
     const mio__tensor *tensors;
-    const size_t count = mio__encoder_tensors(encoder, &tensors), before = optimizer->count;
+    const size_t count = mio__encoder_tensors(encoder, &tensors);
+    const mio__optimizer_mark before = mio__optimizer_mark_now(optimizer);
     mio_status status = mio__encoder_make_gradients(encoder);
     if (!status)
         status = mio__grow(optimizer->context, (void **)&optimizer->encoders, &optimizer->encoder_capacity,
@@ -265,20 +279,20 @@ mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *enco
             status = add(optimizer, tensors[i].name, tensors[i].rank, tensors[i].stored, tensors[i].value,
                          tensors[i].gradient);
     if (status)
-        drop_arrays(optimizer, before);
+        mio__optimizer_return(optimizer, before);
     else
         optimizer->encoders[optimizer->encoder_count++] = mio_encoder_retain(encoder);
     return status;
 }
 
-mio_status mio__optimizer_keep(mio_optimizer *optimizer, void *object, void (*release)(void *object))
+mio_status mio__optimizer_keep(mio_optimizer *optimizer, void *object, void (*release)(void *last))
 {
     const mio_status status = mio__grow(optimizer->context, (void **)&optimizer->owners, &optimizer->owner_capacity,
                                         optimizer->owner_count, optimizer->owner_count + 1, sizeof *optimizer->owners);
     if (status)
         release(object);
     else
-        optimizer->owners[optimizer->owner_count++] = (owner){object, release};
+        optimizer->owners[optimizer->owner_count++] = (holder){object, release};
     return status;
 }
 
@@ -328,17 +342,9 @@ static void combine(size_t count, double (*sums)[2])
         }
 }
 
-static int all_finite(size_t count, const float *x)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(x[i]))
-            return 0;
-    return 1;
-}
-
 static mio_status refuse_array(const array *a)
 {
-    const char *part = !all_finite(a->count, a->gradients) ? "gradient" : "values";
+    const char *part = mio__first_not_finite(a->count, a->gradients) < a->count ? "gradient" : "values";
     return mio__fail(MIO_ERROR_ARGUMENT, "the %s of '%s' %s not finite; no array was stepped", part, a->name,
                      part[0] == 'g' ? "is" : "are");
 }
@@ -392,6 +398,12 @@ static void state_name(size_t index, char *name, size_t size)
 static size_t state_bytes(const mio_optimizer *optimizer, size_t index)
 {
     return optimizer->arrays[index].count * optimizer->kind->states * sizeof(float);
+}
+
+static int is_finite(const mio_optimizer *optimizer, size_t index, const float *state)
+{
+    const size_t values = state_bytes(optimizer, index) / sizeof *state;
+    return mio__first_not_finite(values, state) == values;
 }
 
 /* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name, size and whether a
@@ -464,7 +476,10 @@ mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_wri
         status = write_births(optimizer, writer);
     for (size_t i = 0; !status && i < optimizer->count; i++) {
         state_name(i, name, sizeof name);
-        status = mio__archive_put(writer, name, optimizer->arrays[i].state[0], state_bytes(optimizer, i));
+        status = is_finite(optimizer, i, optimizer->arrays[i].state[0])
+                     ? mio__archive_put(writer, name, optimizer->arrays[i].state[0], state_bytes(optimizer, i))
+                     : mio__fail(MIO_ERROR_STATE, "the optimizer's state of '%s' is not finite and cannot be saved; restore an "
+                                                  "earlier checkpoint", optimizer->arrays[i].name);
     }
     return status;
 }
@@ -512,7 +527,7 @@ static mio_status read_states(const mio_optimizer *optimizer, mio__archive *arch
         (*states)[i] = mio__alloc(optimizer->context, state_bytes(optimizer, i));
         status =
             (*states)[i] ? mio__archive_get(archive, name, (*states)[i], state_bytes(optimizer, i)) : MIO_ERROR_MEMORY;
-        if (!status && !all_finite(state_bytes(optimizer, i) / sizeof(float), (*states)[i]))
+        if (!status && !is_finite(optimizer, i, (*states)[i]))
             status = mio__fail(MIO_ERROR_FORMAT, "the checkpoint's optimizer state of '%s' is not finite",
                                optimizer->arrays[i].name);
     }

@@ -25,7 +25,7 @@
 
 static const char momentum_prefix[] = "momentum", end_record[] = "schedule/end";
 
-enum { LOSS = 1, PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64 };
+enum { LOSS = 1, PARTS = 6, POSITION_SIZE = 192, NAMES_SIZE = 2048, NAME_LIMIT = 64, KIND_LIMIT = 128 };
 
 /* The parts whose parameters are kept here, in the order of restoring: the optimizer keeps its own. */
 static void list_parts(const mio_trainer *trainer, mio__part parts[PARTS])
@@ -38,12 +38,14 @@ static void list_parts(const mio_trainer *trainer, mio__part parts[PARTS])
     parts[5] = (mio__part){"trainer", (mio_trainer *)trainer, &mio__part_trainer};
 }
 
-/* Which of its kind a part is; NULL where there is one kind only. */
-static const char *part_kind(const mio_trainer *trainer, const mio__part *part)
+/* Which of its kind a part is: empty where there is one kind only. A loss of the caller's may have a name of the library's. */
+static void part_kind(const mio_trainer *trainer, const mio__part *part, char kind[KIND_LIMIT])
 {
+    kind[0] = 0;
     if (!strcmp(part->name, "loss"))
-        return mio_loss_name(trainer->loss);
-    return strcmp(part->name, "schedule") ? NULL : mio_schedule_name(trainer->schedule);
+        snprintf(kind, KIND_LIMIT, "%s%s", trainer->loss->own_name ? "custom " : "", mio_loss_name(trainer->loss));
+    else if (!strcmp(part->name, "schedule"))
+        snprintf(kind, KIND_LIMIT, "%s", mio_schedule_name(trainer->schedule));
 }
 
 /* Parameters that no step depends on stay the host's: it may resume a run to go further, or read ahead otherwise. (A
@@ -75,7 +77,7 @@ static mio_status put_text(mio__archive_writer *writer, const char *name, const 
 
 static mio_status put_part(const mio_trainer *trainer, mio__archive_writer *writer, const mio__part *part)
 {
-    char record[NAME_LIMIT], names[NAMES_SIZE] = "";
+    char record[NAME_LIMIT], kind[KIND_LIMIT], names[NAMES_SIZE] = "";
     double values[MIO__SETTINGS_LIMIT];
     size_t used = 0;
     const size_t count = part->functions->count(part->object);
@@ -85,9 +87,10 @@ static mio_status put_part(const mio_trainer *trainer, mio__archive_writer *writ
     if (used >= sizeof names)
         return mio__fail(MIO_ERROR_INTERNAL, "the parameter names of the %s do not fit a checkpoint", part->name);
     mio_status status = MIO_OK;
-    if (part_kind(trainer, part)) {
+    part_kind(trainer, part, kind);
+    if (kind[0]) {
         snprintf(record, sizeof record, "%s/kind", part->name);
-        status = put_text(writer, record, part_kind(trainer, part));
+        status = put_text(writer, record, kind);
     }
     snprintf(record, sizeof record, "%s/names", part->name);
     if (!status)
@@ -212,9 +215,9 @@ static mio_status read_position(restoration *r)
 
 static mio_status check_kind(const restoration *r, const mio__part *part)
 {
-    const char *kind = part_kind(r->trainer, part);
-    char record[NAME_LIMIT], text[NAME_LIMIT];
-    if (!kind)
+    char record[NAME_LIMIT], kind[KIND_LIMIT], text[KIND_LIMIT];
+    part_kind(r->trainer, part, kind);
+    if (!kind[0])
         return MIO_OK;
     snprintf(record, sizeof record, "%s/kind", part->name);
     const mio_status status = get_text(r, record, sizeof text, text);
@@ -359,8 +362,6 @@ static mio_status apply(restoration *r)
     set_normalization(mio__loader_augment(loader), r->new_normalization);
     if (!status)
         status = mio_loader_seek(loader, r->new_epoch, r->new_batch);
-    if (!status && r->trainer->follows_end && mio__archive_has(r->archive, end_record))
-        status = mio__trainer_follow_end(r->trainer);
     if (!status)
         status = mio__encoder_restore(r->trainer->encoder, r->archive);
     if (!status)
@@ -374,6 +375,7 @@ static mio_status apply(restoration *r)
         r->trainer->momentum.encoder = r->momentum;
         r->momentum = old;
         r->trainer->steps_done = r->new_steps;
+        r->trainer->follows_end = r->trainer->follows_end && mio__archive_has(r->archive, end_record);
     }
     return status;
 }

@@ -1,3 +1,5 @@
+#include "core/finite.h"
+#include "loss/loss.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -5,10 +7,7 @@
 
 static int all_finite(size_t count, const float *values)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return 0;
-    return 1;
+    return mio__first_not_finite(count, values) == count;
 }
 
 /* "layer1.0.conv1" of "layer1.0.conv1.weight". */
@@ -39,6 +38,16 @@ static const mio__tensor *first_bad_gradient(const mio_encoder *encoder)
     return NULL;
 }
 
+static const mio__loss_tensor *first_bad_of_loss(const mio_loss *loss)
+{
+    const mio__loss_tensor *tensors;
+    const size_t count = mio__loss_tensors(loss, &tensors);
+    for (size_t t = 0; t < count; t++)
+        if (!all_finite(tensors[t].count, tensors[t].gradient))
+            return &tensors[t];
+    return NULL;
+}
+
 mio_status mio__guard_explain(const mio_trainer *trainer, mio_status failure, size_t count, const float *projections,
                               const double *loss)
 {
@@ -62,5 +71,9 @@ mio_status mio__guard_explain(const mio_trainer *trainer, mio_status failure, si
     if (bad && loss)
         return mio__fail(MIO_ERROR_STATE, "step %llu: layer '%.*s': the gradient of '%s' is not finite; %s", step,
                          layer_length(bad->name), bad->name, bad->name, remedy);
+    const mio__loss_tensor *learnt = first_bad_of_loss(trainer->loss);
+    if (learnt && loss)
+        return mio__fail(MIO_ERROR_STATE, "step %llu: the gradient of the loss's '%s' is not finite; %s", step, learnt->name,
+                         remedy);
     return failure;
 }

@@ -25,12 +25,17 @@ static int is_set(const mio_trainer *trainer, size_t parameter)
     return trainer->settings.values[parameter] != 0;
 }
 
+int mio__step_predicts(const mio_trainer *trainer)
+{
+    return trainer->loss->kind->flags & MIO__LOSS_PREDICTIONS && is_set(trainer, MIO__TRAINER_PREDICTOR);
+}
+
 static mio_status choose_course(const mio_trainer *trainer, size_t count, course *c)
 {
     const unsigned flags = trainer->loss->kind->flags;
     size_t dim;
     mio_encoder_prediction_dim(trainer->encoder, &dim);
-    *c = (course){.predicts = flags & MIO__LOSS_PREDICTIONS && is_set(trainer, MIO__TRAINER_PREDICTOR),
+    *c = (course){.predicts = mio__step_predicts(trainer),
                   .momentum = is_set(trainer, MIO__TRAINER_MOMENTUM_ENCODER)};
     c->keys = c->momentum && flags & MIO__LOSS_KEYS;
     if (c->predicts && !dim)
@@ -151,9 +156,14 @@ mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
     double batch;
     if (!trainer)
         return mio__settings_null("trainer");
-    mio_status status = mio_loader_get(trainer->loader, "batch_size", &batch);
+    uint64_t steps;
+    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps);
+    if (!status)
+        status = mio_loader_get(trainer->loader, "batch_size", &batch);
     const size_t all = mio_dataset_count(mio__loader_dataset(trainer->loader));
     if (!status)
         status = choose_course(trainer, batch < (double)all ? (size_t)batch : all, &c);
+    if (!status)
+        status = mio__encoder_check_batch(trainer->encoder, c.cut.views, c.cut.count);
     return status ? status : mio_encoder_tune(trainer->encoder, c.cut.views, c.cut.count, seconds);
 }

@@ -131,12 +131,14 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
     made->schedule = mio_schedule_retain(schedule);
     made->loader = mio_loader_retain(loader);
     made->dim = dim;
+    const mio__optimizer_mark before = mio__optimizer_mark_now(optimizer);
     status = make_buffers(made);
     if (!status && !mio__optimizer_has_encoder(optimizer, encoder))
         status = mio_optimizer_add_encoder(optimizer, encoder);
     if (!status)
         status = add_loss(made);
     if (status) {
+        mio__optimizer_return(optimizer, before);
         mio_trainer_release(made);
         return status;
     }
@@ -250,9 +252,13 @@ static mio_status step_on(mio_trainer *trainer, const mio_batch *batch, uint64_t
     if (status)
         return status;
     status = mio_optimizer_step(trainer->optimizer);
-    return status ? mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections.values,
-                                      loss)
-                  : MIO_OK;
+    if (!status)
+        return MIO_OK;
+    const mio_status known = mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections.values,
+                                                loss);
+    return known == MIO_ERROR_ARGUMENT ? mio__fail(MIO_ERROR_STATE, "step %llu: %s",
+                                                   (unsigned long long)trainer->steps_done + 1, mio_last_error())
+                                       : known;
 }
 
 static void follow(mio_trainer *trainer, uint64_t total)
@@ -343,7 +349,7 @@ static void describe(mio_trainer *trainer, const mio_batch *batch, uint64_t step
     const uint64_t interval = (uint64_t)trainer->settings.values[MIO__TRAINER_MONITOR_INTERVAL];
     if (interval && (trainer->steps_done - 1) % interval == 0 && batch->count > 1)
         measure(trainer, batch->count, report);
-    else
+    else if (!mio__step_predicts(trainer)) /* a loss of predictions has their cosines, not the projections' */
         mio__loss_similarities(trainer->loss, &report->positive_similarity, &report->negative_similarity);
 }
 
@@ -367,6 +373,8 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     mio__loader_position(trainer->loader, &epoch, &step);
     mio_batch batch = {.struct_size = sizeof batch};
     status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!status && trainer->follows_end)
+        status = mio__trainer_follow_end(trainer);
     const int follows = trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0, followed = !!trainer->momentum.encoder;
     if (!status && follows)
         status = mio__momentum_prepare(&trainer->momentum, trainer->encoder);

@@ -46,7 +46,7 @@ struct mio_trainer {
     mio_loader *loader;
     size_t dim; /* of the projections */
     uint64_t steps_done;
-    int follows_end; /* the schedule's "total" is the length of the run, as nobody set it */
+    int follows_end; /* the schedule's "total" is the length of the run, as nobody set it: each step sees to that */
     atomic_int cancelled;
 
     mio__rows projections, predictions, targets, gradients; /* 2 x count x dim each, where the step needs them */
@@ -62,6 +62,8 @@ mio_status mio__trainer_follow_end(mio_trainer *trainer);
 
 /* ---- step.c ---- */
 
+/** Whether the loss sees predictions in place of projections. */
+int mio__step_predicts(const mio_trainer *trainer);
 /** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has not. */
 mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss);
 /** Takes back what that gave the loss, labels, indices and targets, once the loss has moved on. */

@@ -10,6 +10,7 @@ typedef struct embedding {
     size_t row_stride, image_stride; /* bytes */
     int resize;
     mio__resize_axis rows, columns;
+    size_t workers; /* the same from the first batch to the last */
     float *scratch; /* of resizing, one piece a worker */
     size_t scratch_stride;
     size_t first; /* image of the present batch */
@@ -66,7 +67,7 @@ static mio_status prepare_resize(embedding *job, size_t height, size_t width)
         return status;
     /* 16 floats apart, so that workers do not share cache lines. */
     job->scratch_stride = (input->width * input->channels * height + 15) / 16 * 16;
-    job->scratch = mio__alloc_zeroed(context, mio__workers(context), job->scratch_stride * sizeof *job->scratch);
+    job->scratch = mio__alloc_zeroed(context, job->workers, job->scratch_stride * sizeof *job->scratch);
     return job->scratch ? MIO_OK : MIO_ERROR_MEMORY;
 }
 
@@ -82,7 +83,7 @@ static mio_status embed_all(embedding *job, size_t count, float *features)
         if (status)
             return status;
         job->batch = run.state->rows;
-        mio__parallel(encoder->context, run.pass.workers, part, convert_image, job);
+        mio__parallel(encoder->context, job->workers, part, convert_image, job);
         mio__inference_run_batch(&run, part, job->batch, features + job->first * dim, NULL);
         mio__inference_end(encoder, &run);
         job->first += part;
@@ -90,11 +91,11 @@ static mio_status embed_all(embedding *job, size_t count, float *features)
     return MIO_OK;
 }
 
-static mio_status check_images(const mio_encoder *encoder, size_t height, size_t width, size_t channels,
+static mio_status check_images(const mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
                                size_t row_stride, const void *images, const void *features)
 {
     const size_t own = encoder->graph.layers.items[0].channels;
-    if (!images || !features)
+    if (count && (!images || !features))
         return mio__fail(MIO_ERROR_ARGUMENT, "the images or the place for the features is NULL");
     if (!height || !width)
         return mio__fail(MIO_ERROR_ARGUMENT, "images of %zu x %zu pixels: no extent may be 0", height, width);
@@ -113,10 +114,11 @@ mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, 
 {
     if (!encoder)
         return mio__settings_null("encoder");
-    mio_status status = check_images(encoder, height, width, channels, row_stride, images, features);
+    mio_status status = check_images(encoder, count, height, width, channels, row_stride, images, features);
     if (status || !count)
         return status;
     embedding job = {.encoder = encoder, .images = images, .row_stride = row_stride ? row_stride : width * channels};
+    job.workers = mio__workers(encoder->context);
     job.image_stride = height * job.row_stride;
     status = prepare_resize(&job, height, width);
     if (!status)

@@ -437,6 +437,26 @@ START_TEST(test_out_of_memory)
 }
 END_TEST
 
+/* Rows s times as long have a Hessian s^2 times smaller, whatever s. */
+START_TEST(test_spectra_at_any_scale)
+{
+    static const double scales[] = {1e-100, 1e-80, 1e80, 1e100};
+    mio_context *context = support_context(1);
+    mio_loss *loss = loss_of(context, &samples[3], PAIRS, DIM);
+    double values[5], scaled[5], weights[5];
+    size_t count = 0, again = 0;
+    ASSERT_OK(mio_analysis_hessian_spectrum(loss, PAIRS, DIM, z, z + HALF, 5, 0, values, weights, &count));
+    for (size_t i = 0; i < COUNT; i++)
+        z[i] *= scales[_i];
+    ASSERT_OK(mio_analysis_hessian_spectrum(loss, PAIRS, DIM, z, z + HALF, 5, 0, scaled, weights, &again));
+    ck_assert_uint_eq(again, count);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_double_eq_tol(scaled[i] * scales[_i] * scales[_i], values[i], 1e-9 * fabs(values[count - 1]));
+    mio_loss_release(loss);
+    mio_context_release(context);
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
     static const char *const constants[] = {"byol", "dclw", "moco", "nnclr", "simsiam", "sogclr"};
@@ -492,6 +512,7 @@ int main(void)
     tcase_add_loop_test(tests, test_long_directions, 0, SAMPLES);
     tcase_add_test(tests, test_differences_of_rows);
     tcase_add_loop_test(tests, test_differences_of_columns, 13, 15);
+    tcase_add_loop_test(tests, test_spectra_at_any_scale, 0, 4);
     tcase_add_test(tests, test_memory);
     tcase_add_loop_test(tests, test_out_of_memory, 10, 14); /* closed forms, and differences */
     tcase_add_test(tests, test_refusals);

@@ -3,9 +3,12 @@
 import copy
 import gc
 import os
+import pickle
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import unittest
 
 try:
@@ -48,10 +51,49 @@ class TestContext(unittest.TestCase):
         self.assertIn(context.target, ("generic", "avx2", "avx512"))
         self.assertEqual(mio.version(), (0, 1, 0))
 
+    def test_arguments(self):
+        """What C would misread is refused on its way in."""
+        context = mio.Context()
+        for wrong in (lambda: mio.Loss(mio.Loss(context, "mio"), "mio"), lambda: mio.Knn(None),
+                      lambda: mio.Recipe(context, "mio-tiny").build(context), mio.Encoder):
+            with self.assertRaisesRegex(TypeError, "mio"):
+                wrong()
+        builder = mio.Builder(context, 3, 8, 8)
+        for number in (2**64 + 8, -1):
+            with self.assertRaisesRegex(ValueError, "is not in"):
+                builder.conv2d(builder.input(), number, 3)
+        with self.assertRaises(TypeError):
+            builder.conv2d(builder.input(), 8.0, 3)
+        for named in (lambda: mio.Loss(context, "mio\0x"), lambda: mio.Encoder.load(context, "a\0b")):
+            with self.assertRaisesRegex(ValueError, "zero byte"):
+                named()
+        with self.assertRaisesRegex(KeyError, "there is no tensor 'nope'; there are log_scale, bias"):
+            mio.Loss(context, "siglip").tensor("nope")
+        row = mio.Loss(context, "mio").parameters()[0]
+        self.assertEqual((row["kind"], row["minimum"], row["minimum_exclusive"]), ("real", 0, True))
+
+    def test_threads(self):
+        """Calls on one object from several threads wait for each other."""
+        loss, found = mio.Loss(mio.Context(), "mio"), {}
+        views = {count: numpy.random.default_rng(count).standard_normal((2, count, 9)) for count in (5, 33, 64, 130)}
+
+        def work(count):
+            found[count] = [loss.compute(*views[count], gradients=False) for _ in range(30)]
+
+        threads = [threading.Thread(target=work, args=(count,)) for count in views]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for count, values in found.items():
+            numpy.testing.assert_allclose(values, loss_reference(*views[count]), rtol=1e-12)
+
     def test_errors(self):
         with self.assertRaisesRegex(mio.Error, "thread") as caught:
             mio.Context(threds=2)
         self.assertEqual(caught.exception.status, "argument")
+        copied = pickle.loads(pickle.dumps(caught.exception))  # as process pools do
+        self.assertEqual((str(copied), copied.status), (str(caught.exception), "argument"))
 
 
 class TestLoss(unittest.TestCase):
@@ -318,6 +360,8 @@ class TestTrainer(unittest.TestCase):
     def test_dataset(self):
         self.assertEqual((len(self.dataset), self.dataset.classes), (64, 2))
         numpy.testing.assert_array_equal(self.dataset.image(5), self.images[5])
+        numpy.testing.assert_array_equal(list(self.dataset), self.images)
+        numpy.testing.assert_array_equal(self.dataset[-1], self.images[-1])
         numpy.testing.assert_array_equal(self.dataset.labels(), self.labels)
 
     def test_image_names(self):
@@ -435,6 +479,11 @@ class TestTrainer(unittest.TestCase):
         with self.assertRaises(mio.Error) as caught:
             self.recipe.build(self.dataset).run(lambda report: False)
         self.assertEqual(caught.exception.status, "cancelled")
+        trainer = self.recipe.build(self.dataset)
+        with self.assertRaises(KeyboardInterrupt):
+            trainer.run(lambda report: signal.raise_signal(signal.SIGINT))
+        self.assertEqual(trainer.steps_done, 1)
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
         trainer = self.recipe.build(self.dataset)
         with self.assertRaises(mio.Error):
             trainer.run(lambda report: numpy.array([1.0]).mean() > 2)

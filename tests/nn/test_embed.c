@@ -104,6 +104,7 @@ START_TEST(embeds_as_it_infers)
     good(mio_encoder_embed(encoder, 2, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
     ck_assert_int_eq(memcmp(a, b, sizeof a), 0);
     good(mio_encoder_embed(encoder, 0, HEIGHT, WIDTH, 3, STRIDE, bytes, b));
+    good(mio_encoder_embed(encoder, 0, HEIGHT, WIDTH, 3, 0, NULL, NULL));
     mio_encoder_release(encoder);
 }
 END_TEST

@@ -516,6 +516,23 @@ START_TEST(impossible_contents)
 }
 END_TEST
 
+/* What could not be loaded is not saved, and the file that was there stays. */
+START_TEST(no_infinite_file)
+{
+    mio_encoder *encoder = trained(context), *loaded;
+    good(mio_encoder_save(encoder, path));
+    const mio__tensor *tensor = encoder->tensors;
+    while (tensor->count != FEATURES)
+        tensor++;
+    tensor->value[2] = INFINITY;
+    refused(mio_encoder_save(encoder, path), MIO_ERROR_STATE, "value 2 of tensor");
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), tensor->name));
+    good(mio_encoder_load(context, path, &loaded));
+    mio_encoder_release(loaded);
+    mio_encoder_release(encoder);
+}
+END_TEST
+
 /* Threads beyond the tensors take no memory. */
 START_TEST(loading_takes_little_memory)
 {
@@ -660,6 +677,7 @@ int main(void)
     tcase_add_test(files, saves_and_loads_every_bit);
     tcase_add_loop_test(files, damaged_files, 1, 4);
     tcase_add_loop_test(files, impossible_contents, 1, 4);
+    tcase_add_test(files, no_infinite_file);
     tcase_add_test(files, loading_takes_little_memory);
     tcase_add_test(files, lying_graphs);
     tcase_add_test(memory, memory_refused);

@@ -251,6 +251,10 @@ START_TEST(test_step_by_hand)
     ck_assert_int_eq(mio_optimizer_set(other->optimizer, "learning_rate", report.learning_rate), MIO_OK);
     step_by_hand(other->encoder, recipes[_i], &batch, other->optimizer);
     ck_assert(tiny_equal(trainer, other));
+    /* Similarities are the projections', and the loss has seen predictions: between measurements they are not known. */
+    ck_assert_int_eq(mio_trainer_set(trainer, "monitor_interval", 0), MIO_OK);
+    ck_assert_msg(!mio_trainer_step(trainer, &report), "%s", mio_last_error());
+    ck_assert(isnan(report.positive_similarity) && isnan(report.negative_similarity));
     mio_trainer_release(trainer);
     mio_trainer_release(other);
     mio_context_release(context);

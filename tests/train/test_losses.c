@@ -197,14 +197,14 @@ static mio_status attract_and_repel(void *user, size_t pairs, size_t dim, const 
     return MIO_OK;
 }
 
-static mio_trainer *make_custom(mio_context *context, int *calls)
+static mio_trainer *make_custom_as(mio_context *context, const char *name, int *calls)
 {
     const mio_loss_callback callback = {sizeof callback, calls, attract_and_repel, NULL};
     mio_trainer *usual = NULL, *trainer = NULL;
     mio_loss *loss = NULL;
     mio_optimizer *optimizer = NULL;
     ck_assert_int_eq(tiny_trainer(context, NULL, &usual), MIO_OK);
-    ck_assert_int_eq(mio_loss_create_custom(context, "attract_and_repel", &callback, &loss), MIO_OK);
+    ck_assert_int_eq(mio_loss_create_custom(context, name, &callback, &loss), MIO_OK);
     ck_assert_int_eq(mio_optimizer_create(context, "sgd", &optimizer), MIO_OK);
     ck_assert_int_eq(mio_trainer_create(usual->encoder, loss, optimizer, usual->schedule, usual->loader, &trainer),
                      MIO_OK);
@@ -212,6 +212,11 @@ static mio_trainer *make_custom(mio_context *context, int *calls)
     mio_loss_release(loss);
     mio_trainer_release(usual);
     return trainer;
+}
+
+static mio_trainer *make_custom(mio_context *context, int *calls)
+{
+    return make_custom_as(context, "attract_and_repel", calls);
 }
 
 START_TEST(test_custom)
@@ -235,6 +240,134 @@ START_TEST(test_custom)
 }
 END_TEST
 
+/* Checkpoints take names as long as they may be, and tell the caller's from the library's. */
+START_TEST(test_custom_names)
+{
+    mio_context *context = tiny_context(1);
+    char longest[102];
+    int calls = 0;
+    memset(longest, 'x', sizeof longest);
+    longest[101] = 0;
+    const mio_loss_callback callback = {sizeof callback, &calls, attract_and_repel, NULL};
+    mio_loss *loss = NULL;
+    ck_assert_int_eq(mio_loss_create_custom(context, longest, &callback, &loss), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "1 to 100"));
+    ck_assert_int_eq(mio_loss_create_custom(context, "", &callback, &loss), MIO_ERROR_ARGUMENT);
+    longest[100] = 0;
+    const char *const own[] = {longest, "nt_xent"};
+    for (size_t i = 0; i < 2; i++) {
+        mio_trainer *trainer = make_custom_as(context, own[i], &calls);
+        tiny_run(trainer, 1, NULL);
+        ck_assert_int_eq(mio_trainer_save(trainer, path), MIO_OK);
+        ck_assert_msg(!mio_trainer_restore(trainer, path), "%s", mio_last_error());
+        mio_trainer_release(trainer);
+    }
+    mio_trainer *other = make(context, "nt_xent");
+    ck_assert_int_eq(mio_trainer_restore(other, path), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "custom nt_xent"));
+    mio_trainer_release(other);
+    mio_context_release(context);
+}
+END_TEST
+
+/* A gradient that is not finite is the callback's, and what a library call in it said comes out. */
+static mio_status broken(void *user, size_t pairs, size_t dim, const float *z1, const float *z2, double *value, float *grad_z1,
+                         float *grad_z2)
+{
+    *value = 1;
+    if (user)
+        return mio_loss_compute(user, pairs, 0, z1, z2, value, grad_z1, grad_z2);
+    memset(grad_z1, 0, pairs * dim * sizeof *grad_z1);
+    memset(grad_z2, 0, pairs * dim * sizeof *grad_z2);
+    grad_z2[dim + 2] = INFINITY;
+    return MIO_OK;
+}
+
+START_TEST(test_broken_custom)
+{
+    mio_context *context = tiny_context(1);
+    const float z1[6] = {1, 2, 3, 4, 5, 6}, z2[6] = {3, 2, 1, 6, 5, 4};
+    float gradient[2][6];
+    double value;
+    mio_loss *inner = NULL, *loss = NULL;
+    ck_assert_int_eq(mio_loss_create(context, "mio", &inner), MIO_OK);
+    mio_loss_callback callback = {sizeof callback, NULL, broken, NULL};
+    ck_assert_int_eq(mio_loss_create_custom(context, "infinite", &callback, &loss), MIO_OK);
+    ck_assert_int_eq(mio_loss_compute(loss, 2, 3, z1, z2, &value, gradient[0], gradient[1]), MIO_ERROR_STATE);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "loss 'infinite' made grad_z2 row 1, column 2 inf"));
+    mio_loss_release(loss);
+    callback.user = inner;
+    ck_assert_int_eq(mio_loss_create_custom(context, "wrapped", &callback, &loss), MIO_OK);
+    ck_assert_int_eq(mio_loss_compute(loss, 2, 3, z1, z2, &value, gradient[0], gradient[1]), MIO_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "loss 'wrapped' returned MIO_ERROR_ARGUMENT: loss 'mio': dim is 0"));
+    mio_loss_release(loss);
+    mio_loss_release(inner);
+    mio_context_release(context);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+/* A trainer that cannot be made leaves its optimizer as it was. */
+START_TEST(test_refused_trainer)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *usual = NULL, *refused = NULL;
+    mio_encoder *encoder = NULL;
+    mio_loss *loss = NULL;
+    const double prototypes[20] = {1};
+    size_t count;
+    ck_assert_int_eq(tiny_trainer(context, NULL, &usual), MIO_OK);
+    ck_assert_int_eq(tiny_encoder(context, 0, &encoder), MIO_OK);
+    ck_assert_int_eq(mio_loss_create(context, "prototype", &loss), MIO_OK);
+    ck_assert_int_eq(mio_loss_set(loss, "classes", 4), MIO_OK);
+    ck_assert_int_eq(mio_loss_set_tensor(loss, "prototypes", 20, prototypes), MIO_OK);
+    tiny_run(usual, 1, NULL);
+    ck_assert_int_eq(mio_trainer_create(encoder, loss, usual->optimizer, usual->schedule, usual->loader, &refused),
+                     MIO_ERROR_STATE);
+    ck_assert_ptr_null(refused);
+    ck_assert_int_eq(mio_optimizer_set(usual->optimizer, "weight_decay", 0.1), MIO_OK);
+    float *before = tiny_tensors(encoder, &count);
+    tiny_run(usual, 1, NULL);
+    float *after = tiny_tensors(encoder, &count);
+    ck_assert_mem_eq(before, after, count * sizeof *after);
+    ck_assert_int_eq(mio_trainer_save(usual, path), MIO_OK);
+    mio_trainer *fresh = NULL;
+    ck_assert_int_eq(tiny_trainer(context, NULL, &fresh), MIO_OK);
+    ck_assert_msg(!mio_trainer_restore(fresh, path), "%s", mio_last_error());
+    free(before);
+    free(after);
+    mio_trainer_release(fresh);
+    mio_trainer_release(usual);
+    mio_loss_release(loss);
+    mio_encoder_release(encoder);
+    mio_context_release(context);
+}
+END_TEST
+
+/* What the loss learns is watched as the encoder is, and nothing is saved that could not be loaded. */
+START_TEST(test_bad_tensors_of_a_loss)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer = make(context, "cam");
+    tiny_run(trainer, 1, NULL);
+    ck_assert_int_eq(mio_trainer_save(trainer, path), MIO_OK);
+    const mio__loss_tensor *tensors;
+    ck_assert_uint_eq(mio__loss_tensors(trainer->loss, &tensors), 1);
+    const float kept = tensors[0].value[3];
+    tensors[0].value[3] = INFINITY;
+    ck_assert_int_eq(mio_trainer_save(trainer, path), MIO_ERROR_STATE);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "value 3 of the loss's 'anchors' is not finite"));
+    tensors[0].value[3] = kept;
+    ck_assert_msg(!mio_trainer_restore(trainer, path), "%s", mio_last_error()); /* the old one is still there */
+    ck_assert_int_eq(mio_loss_set(trainer->loss, "anchor_margin", 1e39), MIO_OK);
+    ck_assert_int_eq(mio_trainer_step(trainer, NULL), MIO_ERROR_STATE);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "step 2"));
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("losses");
@@ -248,6 +381,10 @@ int main(void)
     tcase_add_loop_test(tests, test_every_request_may_be_refused, 0, 5);
     tcase_add_loop_test(tests, test_later_steps_request_nothing, 0, 5);
     tcase_add_test(tests, test_custom);
+    tcase_add_test(tests, test_custom_names);
+    tcase_add_test(tests, test_broken_custom);
+    tcase_add_test(tests, test_refused_trainer);
+    tcase_add_test(tests, test_bad_tensors_of_a_loss);
     Suite *suite = suite_create("train/losses");
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

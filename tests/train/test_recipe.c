@@ -320,6 +320,24 @@ START_TEST(schedule_ends_with_the_run)
 }
 END_TEST
 
+/* An end that is moved after the recipe was built moves the schedule's. */
+START_TEST(schedule_follows_the_trainers_end)
+{
+    mio_recipe *recipe = small_recipe();
+    ck_assert_int_eq(mio_recipe_set(recipe, "schedule.warmup", 2), MIO_OK);
+    ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 6), MIO_OK);
+    mio_trainer *whole = build(recipe);
+    ck_assert_int_eq(mio_recipe_set(recipe, "trainer.epochs", 3), MIO_OK);
+    mio_trainer *moved = build(recipe);
+    ck_assert_int_eq(mio_trainer_set(moved, "epochs", 6), MIO_OK);
+    for (size_t step = 0; step < 12; step++)
+        ck_assert_double_eq(next_rate(moved), next_rate(whole));
+    mio_trainer_release(moved);
+    mio_trainer_release(whole);
+    mio_recipe_release(recipe);
+}
+END_TEST
+
 /* A run of three epochs goes on to six: the cosine is then that of six. An end that was set comes from the checkpoint. */
 START_TEST(schedule_stretches_with_a_resumed_run)
 {
@@ -447,6 +465,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, names_are_sorted_and_explained);
     tcase_add_test(tests, documented_choices);
+    tcase_add_test(tests, schedule_follows_the_trainers_end);
     tcase_add_test(tests, documented_learning_rates);
     tcase_add_test(tests, parameters_are_the_parts);
     tcase_add_test(tests, refusals_name_the_culprit);

@@ -146,6 +146,13 @@ START_TEST(steps_follow)
     ck_assert_uint_eq(images->count, ways[_i].count);
     ck_assert_int_eq(mio_trainer_tune(trainer, -1), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_trainer_tune(NULL, 1), MIO_ERROR_ARGUMENT);
+    /* Nothing is measured for steps that cannot be. */
+    good(mio_trainer_set(trainer, "join_views", 0));
+    good(mio_trainer_set(trainer, "micro_batch", 1));
+    const mio_status step = mio_trainer_step(trainer, NULL);
+    ck_assert_int_ne(step, MIO_OK);
+    ck_assert_int_ne(mio_trainer_tune(trainer, 0), MIO_OK);
+    ck_assert_ptr_nonnull(strstr(mio_last_error(), "batch norm"));
     mio_recipe_release(recipe);
     mio_trainer_release(trainer);
     mio_context_release(context);

@@ -5,9 +5,18 @@
     value, grad_z1, grad_z2 = mio.Loss(context, "mio").compute(z1, z2)
     encoder = mio.Encoder.load(context, "encoder.mio")
     features = encoder.embed(images)          # uint8, count x height x width x channels
+
+    images = mio.Dataset.open(context, "flat", "/data/frames")
+    trainer = mio.Recipe(context, "mio-small", trainer__epochs=20).build(images)
+    trainer.run(lambda report: print(report["step"], report["loss"]))
+    trainer.encoder.save("encoder.mio")
+
+Threads: calls on one object wait for each other, but for Encoder.embed and Dataset.embed, which may run at once with each
+other and with calls that do not change the encoder. Set a context's parameters while nothing else runs in it.
 """
 
 import ctypes
+import operator
 import os
 from ctypes import c_char_p, c_double, c_int32, c_size_t, c_uint64, c_void_p
 
@@ -15,7 +24,7 @@ import numpy
 
 from ._native import (COMPUTE_CALLBACK, COMPUTE_F64_CALLBACK, STEP_CALLBACK, Batch, Configurable, ConvolutionInfo,
                       DatasetOptions, Error, Handle, LossCallback, MutualInformation, StepReport, TensorInfo, guarded,
-                      library, names)
+                      interruptible, library, names)
 
 __all__ = ["Augment", "Builder", "Context", "Dataset", "Encoder", "Error", "Finetune", "Knn", "Loader", "Loss", "Optimizer",
            "Probe", "Recipe", "Schedule", "Trainer", "augment_names", "loss_names", "mutual_information", "optimizer_names",
@@ -103,7 +112,7 @@ def mutual_information(context, z1, z2, positive_temperature=0.5, negative_tempe
     """Estimates, in nats, from the cosines of any embeddings: a dict; see mio_mutual_information."""
     z1, z2 = _views(z1, z2)
     found = MutualInformation(struct_size=ctypes.sizeof(MutualInformation))
-    library().mio_analysis_mutual_information_at(context._handle, positive_temperature, negative_temperature, *z1.shape,
+    library().mio_analysis_mutual_information_at(context, positive_temperature, negative_temperature, *z1.shape,
                                                  z1, z2, ctypes.byref(found))
     return found.as_dict()
 
@@ -114,7 +123,7 @@ def projector_gradient(context, gradients, features):
     if len(gradients) != len(features):
         raise ValueError(f"there are {len(gradients)} gradients and {len(features)} features")
     weights = numpy.empty((gradients.shape[1], features.shape[1]))
-    library().mio_analysis_projector_gradient(context._handle, len(features), features.shape[1], gradients.shape[1],
+    library().mio_analysis_projector_gradient(context, len(features), features.shape[1], gradients.shape[1],
                                               gradients, features, weights)
     return weights
 
@@ -130,14 +139,46 @@ class Context(Configurable):
 
     @property
     def target(self):
-        return library().mio_context_target(self._handle).decode()
+        return library().mio_context_target(self).decode()
 
 
-class Loss(Configurable):
-    _noun = "loss"
+class _Learner(Configurable):
+    """What has tensors."""
+
+    def tensors(self):
+        """Names of weights, and of an encoder's running statistics, each with its shape; a loss's has a 0 in it until the first
+        compute tells dim."""
+        shapes = {}
+        for index in range(getattr(library(), f"mio_{self._noun}_tensor_count")(self)):
+            info = TensorInfo(struct_size=ctypes.sizeof(TensorInfo))
+            getattr(library(), f"mio_{self._noun}_tensor")(self, index, ctypes.byref(info))
+            shapes[info.name.decode()] = tuple(info.shape[:info.rank])
+        return shapes
+
+    def _shape(self, name):
+        shapes = self.tensors()
+        if name not in shapes:
+            raise KeyError(f"there is no tensor {name!r}; there are {', '.join(shapes)}")
+        return shapes[name]
+
+    def _read(self, what, name):
+        values = numpy.empty(self._shape(name), self._real)
+        getattr(library(), f"mio_{self._noun}_get_{what}")(self, name, values.size, values)
+        return values
+
+    def tensor(self, name):
+        return self._read("tensor", name)
+
+    def gradient(self, name):
+        """The gradient of a tensor that the last compute or backward found."""
+        return self._read("gradient", name)
+
+
+class Loss(_Learner):
+    _noun, _real = "loss", numpy.float64
 
     def __init__(self, context, name, **parameters):
-        super().__init__("mio_loss_create", context._handle, name.encode())
+        super().__init__("mio_loss_create", context, name)
         self.set(**parameters)
 
     @classmethod
@@ -147,7 +188,7 @@ class Loss(Configurable):
         that led to it."""
         callback = LossCallback(ctypes.sizeof(LossCallback), None, COMPUTE_CALLBACK(_own_loss(function, numpy.float32)),
                                 COMPUTE_F64_CALLBACK(_own_loss(function, numpy.float64)))
-        made = cls._make("mio_loss_create_custom", context._handle, name.encode(), ctypes.byref(callback))
+        made = cls._make("mio_loss_create_custom", context, name, ctypes.byref(callback))
         made._callback = callback
         return made
 
@@ -163,12 +204,12 @@ class Loss(Configurable):
         grads = (numpy.empty_like(z1), numpy.empty_like(z2)) if gradients else (None, None)
         value = c_double()
         compute = library().mio_loss_compute_f64 if double else library().mio_loss_compute
-        compute(self._handle, *z1.shape, z1, z2, ctypes.byref(value), *grads)
+        compute(self, *z1.shape, z1, z2, ctypes.byref(value), *grads)
         return (value.value, *grads) if gradients else value.value
 
     @property
     def name(self):
-        return library().mio_loss_name(self._handle).decode()
+        return library().mio_loss_name(self).decode()
 
     def set_batch(self, labels=None, indices=None):
         """Labels and dataset indices of the images to come; without either they are forgotten."""
@@ -177,7 +218,7 @@ class Loss(Configurable):
         if labels is not None and indices is not None and len(labels) != len(indices):
             raise ValueError(f"there are {len(labels)} labels and {len(indices)} indices")
         given = labels if labels is not None else indices
-        library().mio_loss_set_batch(self._handle, 0 if given is None else len(given), labels, indices)
+        library().mio_loss_set_batch(self, 0 if given is None else len(given), labels, indices)
         return self
 
     def set_targets(self, t1=None, t2=None):
@@ -186,52 +227,31 @@ class Loss(Configurable):
         shapes = {t.shape for t in targets if t is not None}
         if len(shapes) > 1:
             raise ValueError(f"t1 and t2 must be alike, not {sorted(shapes)}")
-        library().mio_loss_set_targets_f64(self._handle, *(shapes.pop() if shapes else (0, 0)), *targets)
+        library().mio_loss_set_targets_f64(self, *(shapes.pop() if shapes else (0, 0)), *targets)
         return self
 
     def set_queue(self, rows):
         """Replaces the queue of moco or nnclr: count x dim, oldest first."""
         rows = _array(rows, numpy.float64, 2)
-        library().mio_loss_set_queue_f64(self._handle, *rows.shape, rows)
+        library().mio_loss_set_queue_f64(self, *rows.shape, rows)
         return self
-
-    def tensors(self):
-        """Names of what the loss learns, each with its shape; a 0 in it until the first compute tells dim."""
-        shapes = {}
-        for index in range(library().mio_loss_tensor_count(self._handle)):
-            info = TensorInfo(struct_size=ctypes.sizeof(TensorInfo))
-            library().mio_loss_tensor(self._handle, index, ctypes.byref(info))
-            shapes[info.name.decode()] = tuple(info.shape[:info.rank])
-        return shapes
-
-    def _read(self, function, name):
-        values = numpy.empty(self.tensors()[name])
-        getattr(library(), function)(self._handle, name.encode(), values.size, values)
-        return values
-
-    def tensor(self, name):
-        return self._read("mio_loss_get_tensor", name)
-
-    def gradient(self, name):
-        """The gradient of a tensor that the last compute found."""
-        return self._read("mio_loss_get_gradient", name)
 
     def set_tensor(self, name, values):
         values = numpy.array(values, numpy.float64, order="C")
-        library().mio_loss_set_tensor(self._handle, name.encode(), values.size, values)
+        library().mio_loss_set_tensor(self, name, values.size, values)
 
     def displacements(self, z1, z2, rate=1.0):
         """How a step of this rate moves each row: (attraction, repulsion, l2), each 2 x pairs x dim."""
         z1, z2 = _views(z1, z2)
         parts = [numpy.empty((2, *z1.shape)) for _ in range(3)]
-        library().mio_analysis_displacements(self._handle, *z1.shape, z1, z2, rate, *parts)
+        library().mio_analysis_displacements(self, *z1.shape, z1, z2, rate, *parts)
         return tuple(parts)
 
     def mutual_information(self, z1, z2):
         """As mio.mutual_information, at the loss's own temperatures."""
         z1, z2 = _views(z1, z2)
         found = MutualInformation(struct_size=ctypes.sizeof(MutualInformation))
-        library().mio_analysis_mutual_information(self._handle, *z1.shape, z1, z2, ctypes.byref(found))
+        library().mio_analysis_mutual_information(self, *z1.shape, z1, z2, ctypes.byref(found))
         return found.as_dict()
 
     def hessian_product(self, z1, z2, direction):
@@ -241,13 +261,13 @@ class Loss(Configurable):
         if direction.shape != (2, *z1.shape):
             raise ValueError(f"the direction is {direction.shape}, not {(2, *z1.shape)}")
         product = numpy.empty_like(direction)
-        library().mio_analysis_hessian_product(self._handle, *z1.shape, z1, z2, direction, product)
+        library().mio_analysis_hessian_product(self, *z1.shape, z1, z2, direction, product)
         return product
 
     def hessian_spectrum(self, z1, z2, steps=30, probe=0):
         """(eigenvalues, weights) of that Hessian by steps of Lanczos's method."""
         z1, z2 = _views(z1, z2)
-        return _spectrum(library().mio_analysis_hessian_spectrum, steps, self._handle, *z1.shape, z1, z2, steps, probe)
+        return _spectrum(library().mio_analysis_hessian_spectrum, steps, self, *z1.shape, z1, z2, steps, probe)
 
 
 class Builder(Handle):
@@ -258,91 +278,91 @@ class Builder(Handle):
     NORM_NONE, NORM_PLAIN, NORM_AFFINE = 0, 1, 2
 
     def __init__(self, context, channels, height, width):
-        super().__init__("mio_builder_create", context._handle, channels, height, width)
+        super().__init__("mio_builder_create", context, channels, height, width)
 
     def name(self, name):
-        library().mio_builder_name(self._handle, name.encode())
+        library().mio_builder_name(self, name)
         return self
 
     def input(self):
-        return library().mio_builder_input(self._handle)
+        return library().mio_builder_input(self)
 
     def conv2d(self, node, out_channels, kernel, stride=1, padding=0):
-        return library().mio_builder_conv2d(self._handle, node, out_channels, kernel, stride, padding)
+        return library().mio_builder_conv2d(self, node, out_channels, kernel, stride, padding)
 
     def batch_norm(self, node):
-        return library().mio_builder_batch_norm(self._handle, node)
+        return library().mio_builder_batch_norm(self, node)
 
     def batch_norm_plain(self, node):
-        return library().mio_builder_batch_norm_plain(self._handle, node)
+        return library().mio_builder_batch_norm_plain(self, node)
 
     def relu(self, node):
-        return library().mio_builder_relu(self._handle, node)
+        return library().mio_builder_relu(self, node)
 
     def max_pool(self, node, kernel, stride, padding=0):
-        return library().mio_builder_max_pool(self._handle, node, kernel, stride, padding)
+        return library().mio_builder_max_pool(self, node, kernel, stride, padding)
 
     def global_average_pool(self, node):
-        return library().mio_builder_global_average_pool(self._handle, node)
+        return library().mio_builder_global_average_pool(self, node)
 
     def add(self, left, right):
-        return library().mio_builder_add(self._handle, left, right)
+        return library().mio_builder_add(self, left, right)
 
     def linear(self, node, out_features, bias=True):
-        return library().mio_builder_linear(self._handle, node, out_features, bias)
+        return library().mio_builder_linear(self, node, out_features, bias)
 
     def resnet(self, node, depth=18, base_width=64, stem=SMALL):
-        return library().mio_builder_resnet(self._handle, node, depth, base_width, stem)
+        return library().mio_builder_resnet(self, node, depth, base_width, stem)
 
     def projector(self, node, layers=2, hidden=2048, out=128):
-        return library().mio_builder_projector(self._handle, node, layers, hidden, out)
+        return library().mio_builder_projector(self, node, layers, hidden, out)
 
     def predictor(self, node, layers=2, hidden=512, out=128):
-        return library().mio_builder_predictor(self._handle, node, layers, hidden, out)
+        return library().mio_builder_predictor(self, node, layers, hidden, out)
 
     def mlp(self, node, layers, hidden, out, hidden_norm=NORM_AFFINE, last_norm=NORM_AFFINE):
-        return library().mio_builder_mlp(self._handle, node, layers, hidden, out, hidden_norm, last_norm)
+        return library().mio_builder_mlp(self, node, layers, hidden, out, hidden_norm, last_norm)
 
     def finish(self, features, projections=-1, predictions=-1):
-        return Encoder("mio_builder_finish_with_predictions", self._handle, features, projections, predictions)
+        return Encoder("mio_builder_finish_with_predictions", self, features, projections, predictions)
 
 
-class Encoder(Configurable):
-    _noun = "encoder"
+class Encoder(_Learner):
+    _noun, _real = "encoder", numpy.float32
 
     @classmethod
     def load(cls, context, path):
-        return cls("mio_encoder_load", context._handle, os.fsencode(path))
+        return cls("mio_encoder_load", context, path)
 
     def save(self, path):
-        library().mio_encoder_save(self._handle, os.fsencode(path))
+        library().mio_encoder_save(self, path)
 
     def tune(self, views, count, seconds=10.0):
         """Measures and follows the fastest convolution algorithms for such batches; views 0: for infer and embed."""
-        library().mio_encoder_tune(self._handle, views, count, seconds)
+        library().mio_encoder_tune(self, views, count, seconds)
 
     def save_tuning(self, path):
-        library().mio_encoder_save_tuning(self._handle, os.fsencode(path))
+        library().mio_encoder_save_tuning(self, path)
 
     def load_tuning(self, path):
-        library().mio_encoder_load_tuning(self._handle, os.fsencode(path))
+        library().mio_encoder_load_tuning(self, path)
 
     def clear_tuning(self):
-        library().mio_encoder_clear_tuning(self._handle)
+        library().mio_encoder_clear_tuning(self)
 
     def convolutions(self, views, count):
         """How such a batch is computed: a list of dicts, one a convolution, as mio_convolution_info has them."""
         found = []
-        for index in range(library().mio_encoder_convolution_count(self._handle)):
+        for index in range(library().mio_encoder_convolution_count(self)):
             info = ConvolutionInfo(struct_size=ctypes.sizeof(ConvolutionInfo))
-            library().mio_encoder_convolution(self._handle, views, count, index, ctypes.byref(info))
+            library().mio_encoder_convolution(self, views, count, index, ctypes.byref(info))
             values = ((name, getattr(info, name)) for name, _ in info._fields_[1:])
             found.append({name: value.decode() if isinstance(value, bytes) else value for name, value in values})
         return found
 
     def _size(self, function):
         value = c_size_t()
-        getattr(library(), function)(self._handle, ctypes.byref(value))
+        getattr(library(), function)(self, ctypes.byref(value))
         return value.value
 
     @property
@@ -361,18 +381,18 @@ class Encoder(Configurable):
     def input_shape(self):
         """(channels, height, width)"""
         shape = [c_size_t() for _ in range(3)]
-        library().mio_encoder_input_shape(self._handle, *(ctypes.byref(extent) for extent in shape))
+        library().mio_encoder_input_shape(self, *(ctypes.byref(extent) for extent in shape))
         return tuple(extent.value for extent in shape)
 
     def set_normalization(self, mean, deviation):
         mean, deviation = _array(mean, numpy.float64, 1), _array(deviation, numpy.float64, 1)
-        library().mio_encoder_set_normalization(self._handle, len(mean), mean, deviation)
+        library().mio_encoder_set_normalization(self, len(mean), mean, deviation)
 
     def embed(self, images):
         """Features (count x feature_dim) of uint8 images (count x height x width x channels)."""
         images = _array(images, numpy.uint8, 4)
         features = numpy.empty((images.shape[0], self.feature_dim), numpy.float32)
-        library().mio_encoder_embed(self._handle, *images.shape, 0, images, features)
+        library().mio_encoder_embed(self, *images.shape, 0, images, features)
         return features
 
     def forward(self, images):
@@ -383,7 +403,7 @@ class Encoder(Configurable):
         views, count = images.shape[:2]
         features = numpy.empty((views, count, self.feature_dim), numpy.float32)
         projections = numpy.empty((views, count, self.projection_dim), numpy.float32)
-        library().mio_encoder_forward(self._handle, views, count, images, features,
+        library().mio_encoder_forward(self, views, count, images, features,
                                       projections if self.projection_dim else None)
         self._passed = (views, count)
         return features, projections
@@ -396,9 +416,9 @@ class Encoder(Configurable):
         for name, gradient, dim in (("grad_projections", grad_projections, self.projection_dim),
                                     ("grad_features", grad_features, self.feature_dim)):
             if gradient is not None and numpy.shape(gradient) != passed + (dim,):
-                raise ValueError(f"{name} is {gradient.shape}, not the shape of the last forward pass")
+                raise ValueError(f"{name} has shape {numpy.shape(gradient)}; the last forward pass made {passed + (dim,)}")
         library().mio_encoder_backward(
-            self._handle, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
+            self, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
                             for gradient in (grad_projections, grad_features)))
 
     @property
@@ -418,41 +438,21 @@ class Encoder(Configurable):
         if len(direction) != self.weight_count:
             raise ValueError(f"the direction has {len(direction)} values, the encoder {self.weight_count} weights")
         product = numpy.empty_like(direction)
-        library().mio_analysis_encoder_hessian_product(self._handle, loss._handle, images.shape[1], images, step, direction,
+        library().mio_analysis_encoder_hessian_product(self, loss, images.shape[1], images, step, direction,
                                                        product)
         return product
 
     def hessian_spectrum(self, loss, images, steps=12, probe=0, step=0.0):
         """(eigenvalues, weights) of that Hessian by steps of Lanczos's method."""
         images = self._pairs(images)
-        return _spectrum(library().mio_analysis_encoder_hessian_spectrum, steps, self._handle, loss._handle,
+        return _spectrum(library().mio_analysis_encoder_hessian_spectrum, steps, self, loss,
                          images.shape[1], images, step, steps, probe)
-
-    def tensors(self):
-        """Names of all weights and running statistics, each with its shape."""
-        shapes = {}
-        for index in range(library().mio_encoder_tensor_count(self._handle)):
-            info = TensorInfo(struct_size=ctypes.sizeof(TensorInfo))
-            library().mio_encoder_tensor(self._handle, index, ctypes.byref(info))
-            shapes[info.name.decode()] = tuple(info.shape[:info.rank])
-        return shapes
-
-    def _read(self, function, name):
-        values = numpy.empty(self.tensors()[name], numpy.float32)
-        getattr(library(), function)(self._handle, name.encode(), values.size, values)
-        return values
-
-    def tensor(self, name):
-        return self._read("mio_encoder_get_tensor", name)
-
-    def gradient(self, name):
-        return self._read("mio_encoder_get_gradient", name)
 
     def set_tensor(self, name, values):
         values = numpy.array(values, numpy.float32, order="C")
-        if values.shape != self.tensors()[name]:
-            raise ValueError(f"{name} has shape {self.tensors()[name]}, not {values.shape}")
-        library().mio_encoder_set_tensor(self._handle, name.encode(), values.size, values)
+        if values.shape != self._shape(name):
+            raise ValueError(f"{name} has shape {self._shape(name)}, not {values.shape}")
+        library().mio_encoder_set_tensor(self, name, values.size, values)
 
 
 class Optimizer(Configurable):
@@ -461,12 +461,12 @@ class Optimizer(Configurable):
     _noun = "optimizer"
 
     def __init__(self, context, name, encoder, **parameters):
-        super().__init__("mio_optimizer_create", context._handle, name.encode())
+        super().__init__("mio_optimizer_create", context, name)
         self.set(**parameters)
-        library().mio_optimizer_add_encoder(self._handle, encoder._handle)
+        library().mio_optimizer_add_encoder(self, encoder)
 
     def step(self):
-        library().mio_optimizer_step(self._handle)
+        library().mio_optimizer_step(self)
 
 
 class Schedule(Configurable):
@@ -475,12 +475,12 @@ class Schedule(Configurable):
     _noun = "schedule"
 
     def __init__(self, context, name, **parameters):
-        super().__init__("mio_schedule_create", context._handle, name.encode())
+        super().__init__("mio_schedule_create", context, name)
         self.set(**parameters)
 
     def at(self, step, steps_per_epoch):
         rate = c_double()
-        library().mio_schedule_at(self._handle, step, steps_per_epoch, ctypes.byref(rate))
+        library().mio_schedule_at(self, step, steps_per_epoch, ctypes.byref(rate))
         return rate.value
 
 
@@ -491,8 +491,8 @@ class Dataset(Handle):
     def open(cls, context, format, path, split=None, shorter_side=0, channels=0):
         """shorter_side and channels: of folders of images, see mio_dataset_options; 0 takes the default."""
         options = DatasetOptions(ctypes.sizeof(DatasetOptions), shorter_side, channels)
-        return cls("mio_dataset_open_with", context._handle, format.encode(), os.fsencode(path),
-                   None if split is None else split.encode(), ctypes.byref(options))
+        return cls("mio_dataset_open_with", context, format, path,
+                   split, ctypes.byref(options))
 
     @classmethod
     def from_arrays(cls, context, images, labels=None):
@@ -501,7 +501,7 @@ class Dataset(Handle):
         labels = None if labels is None else _array(labels, numpy.int32, 1)
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"there are {len(images)} images and {len(labels)} labels")
-        made = cls("mio_dataset_from_memory", context._handle, *images.shape, 0, images, labels)
+        made = cls("mio_dataset_from_memory", context, *images.shape, 0, images, labels)
         made._images = images
         return made
 
@@ -512,56 +512,63 @@ class Dataset(Handle):
     def subset(self, indices):
         """The images at these indices, in this order."""
         indices = _array(indices, numpy.uintp, 1)
-        return self._part(Dataset("mio_dataset_subset", self._handle, len(indices), indices))
+        return self._part(Dataset("mio_dataset_subset", self, len(indices), indices))
 
     def split(self, fraction, seed=0):
         """Two datasets, the first with this fraction of every class."""
         first, second = c_void_p(), c_void_p()
-        library().mio_dataset_split(self._handle, fraction, seed, ctypes.byref(first), ctypes.byref(second))
+        library().mio_dataset_split(self, fraction, seed, ctypes.byref(first), ctypes.byref(second))
         return self._part(Dataset._adopt(first.value)), self._part(Dataset._adopt(second.value))
 
     def statistics(self):
         """(mean, deviation) of each channel, of pixels in [0, 1]."""
-        mean, deviation = numpy.empty((2, library().mio_dataset_channels(self._handle)))
-        library().mio_dataset_statistics(self._handle, len(mean), mean, deviation)
+        mean, deviation = numpy.empty((2, library().mio_dataset_channels(self)))
+        library().mio_dataset_statistics(self, len(mean), mean, deviation)
         return mean, deviation
 
     def __len__(self):
-        return library().mio_dataset_count(self._handle)
+        return library().mio_dataset_count(self)
 
     @property
     def classes(self):
-        return library().mio_dataset_class_count(self._handle)
+        return library().mio_dataset_class_count(self)
 
     def class_name(self, label):
         """None where the dataset has none."""
-        name = library().mio_dataset_class_name(self._handle, label)
+        name = library().mio_dataset_class_name(self, label)
         return None if name is None else os.fsdecode(name)
+
+    def __getitem__(self, index):
+        """An image; counted from the end where negative, as lists are, so that a dataset can be iterated over."""
+        at = operator.index(index) + (len(self) if index < 0 else 0)
+        if not 0 <= at < len(self):
+            raise IndexError(f"there are {len(self)} images, none at {index}")
+        return self.image(at)
 
     def image(self, index):
         height, width = c_size_t(), c_size_t()
-        library().mio_dataset_image_size(self._handle, index, ctypes.byref(height), ctypes.byref(width))
-        pixels = numpy.empty((height.value, width.value, library().mio_dataset_channels(self._handle)), numpy.uint8)
-        library().mio_dataset_image(self._handle, index, pixels.size, pixels)
+        library().mio_dataset_image_size(self, index, ctypes.byref(height), ctypes.byref(width))
+        pixels = numpy.empty((height.value, width.value, library().mio_dataset_channels(self)), numpy.uint8)
+        library().mio_dataset_image(self, index, pixels.size, pixels)
         return pixels
 
     def image_name(self, index):
         """The file that an image came from, by its path below the folder or archive that was opened."""
         name = c_char_p()
-        library().mio_dataset_image_name(self._handle, index, ctypes.byref(name))
+        library().mio_dataset_image_name(self, index, ctypes.byref(name))
         return os.fsdecode(name.value)
 
     def labels(self):
         label, found = c_int32(), numpy.empty(len(self), numpy.int32)
         for index in range(len(self)):
-            library().mio_dataset_label(self._handle, index, ctypes.byref(label))
+            library().mio_dataset_label(self, index, ctypes.byref(label))
             found[index] = label.value
         return found
 
     def embed(self, encoder):
         """Features of every image: count x feature_dim."""
         features = numpy.empty((len(self), encoder.feature_dim), numpy.float32)
-        library().mio_evaluate_embed(encoder._handle, self._handle, features)
+        library().mio_evaluate_embed(encoder, self, features)
         return features
 
 
@@ -571,7 +578,7 @@ class Augment(Configurable):
     _noun = "augment"
 
     def __init__(self, context, preset, height, width, channels, **parameters):
-        super().__init__("mio_augment_create", context._handle, preset.encode(), height, width, channels)
+        super().__init__("mio_augment_create", context, preset, height, width, channels)
         self.shape = (height, width, channels)
         self.set(**parameters)
 
@@ -579,7 +586,7 @@ class Augment(Configurable):
         mean, deviation = _array(mean, numpy.float64, 1), _array(deviation, numpy.float64, 1)
         if not len(mean) == len(deviation) == self.shape[2]:
             raise ValueError(f"{self.shape[2]} means and deviations are needed, not {len(mean)} and {len(deviation)}")
-        library().mio_augment_set_normalization(self._handle, len(mean), mean, deviation)
+        library().mio_augment_set_normalization(self, len(mean), mean, deviation)
         return self
 
     def apply(self, pixels, seed=0, epoch=0, image=0, view=0):
@@ -588,7 +595,7 @@ class Augment(Configurable):
         if pixels.shape[2] != self.shape[2]:
             raise ValueError(f"an image of {self.shape[2]} channels is needed, this one has shape {pixels.shape}")
         made = numpy.empty(self.shape, numpy.float32)
-        library().mio_augment_apply(self._handle, seed, epoch, image, view, *pixels.shape[:2], 0, pixels, made)
+        library().mio_augment_apply(self, seed, epoch, image, view, *pixels.shape[:2], 0, pixels, made)
         return made
 
 
@@ -598,18 +605,18 @@ class Loader(Configurable):
     _noun = "loader"
 
     def __init__(self, dataset, augment, **parameters):
-        super().__init__("mio_loader_create", dataset._handle, augment._handle)
+        super().__init__("mio_loader_create", dataset, augment)
         self._dataset, self._shape = dataset, augment.shape
         self.set(**parameters)
 
     @property
     def steps_per_epoch(self):
         steps = c_uint64()
-        library().mio_loader_steps_per_epoch(self._handle, ctypes.byref(steps))
+        library().mio_loader_steps_per_epoch(self, ctypes.byref(steps))
         return steps.value
 
     def seek(self, epoch, step=0):
-        library().mio_loader_seek(self._handle, epoch, step)
+        library().mio_loader_seek(self, epoch, step)
 
     def __iter__(self):
         return self
@@ -617,7 +624,7 @@ class Loader(Configurable):
     def __next__(self):
         """images: views x count x height x width x channels, normalised; labels: -1 where there is none."""
         batch = Batch(struct_size=ctypes.sizeof(Batch))
-        library().mio_loader_next(self._handle, ctypes.byref(batch))
+        library().mio_loader_next(self, ctypes.byref(batch))
         images = numpy.ctypeslib.as_array(batch.images, (batch.views, batch.count, *self._shape))
         return {"epoch": batch.epoch, "step": batch.step, "images": images.copy(),
                 "indices": numpy.ctypeslib.as_array(batch.indices, (batch.count,)).copy(),
@@ -631,15 +638,15 @@ class Recipe(Configurable):
     _noun = "recipe"
 
     def __init__(self, context, name, **parameters):
-        super().__init__("mio_recipe_create", context._handle, name.encode())
+        super().__init__("mio_recipe_create", context, name)
         self.set(**parameters)
 
     def choose(self, part, name):
-        library().mio_recipe_choose(self._handle, part.encode(), name.encode())
+        library().mio_recipe_choose(self, part, name)
         return self
 
     def build(self, dataset):
-        made = Trainer._make("mio_recipe_build", self._handle, dataset._handle)
+        made = Trainer._make("mio_recipe_build", self, dataset)
         made._parts = (dataset,)
         return made
 
@@ -650,7 +657,7 @@ class Trainer(Configurable):
     _noun = "trainer"
 
     def __init__(self, encoder, loss, optimizer, schedule, loader, **parameters):
-        super().__init__("mio_trainer_create", *(part._handle for part in (encoder, loss, optimizer, schedule, loader)))
+        super().__init__("mio_trainer_create", encoder, loss, optimizer, schedule, loader)
         self._parts, self._encoder = (loss, loader), encoder  # which hold what C would not keep alive
         self.set(**parameters)
 
@@ -658,43 +665,44 @@ class Trainer(Configurable):
         """One optimizer step; a dict of what it did."""
         self.encoder._passed = None
         report = StepReport(struct_size=ctypes.sizeof(StepReport))
-        library().mio_trainer_step(self._handle, ctypes.byref(report))
+        library().mio_trainer_step(self, ctypes.byref(report))
         return report.as_dict()
 
     def run(self, callback=lambda report: True):
         """Steps to the end. A callback that returns False, or another value that is false but None, stops: Error "cancelled".
-        Its exceptions end the run and come out here."""
+        Its exceptions, and the KeyboardInterrupt of Ctrl-C, end the run after a step and come out here."""
         self.encoder._passed = None
 
         def call(_, report):
             answer = callback(report.contents.as_dict())
             return int(answer is not None and not answer)
 
-        library().mio_trainer_run(self._handle, STEP_CALLBACK(guarded(call)), None)
+        with interruptible(self.cancel):
+            library().mio_trainer_run(self, STEP_CALLBACK(guarded(call)), None)
 
     def cancel(self):
-        library().mio_trainer_cancel(self._handle)
+        library().mio_trainer_cancel(self)
 
     def tune(self, seconds=10.0):
         """Encoder.tune for the batches of this trainer's steps; to be called before the first."""
-        library().mio_trainer_tune(self._handle, seconds)
+        library().mio_trainer_tune(self, seconds)
 
     @property
     def encoder(self):
         """The one that is trained: always the same object, which knows the shape of its last forward pass."""
         if not hasattr(self, "_encoder"):
-            self._encoder = Encoder._adopt(library().mio_encoder_retain(library().mio_trainer_encoder(self._handle)))
+            self._encoder = Encoder._adopt(library().mio_encoder_retain(library().mio_trainer_encoder(self)))
         return self._encoder
 
     @property
     def steps_done(self):
-        return library().mio_trainer_steps_done(self._handle)
+        return library().mio_trainer_steps_done(self)
 
     def save(self, path):
-        library().mio_trainer_save(self._handle, os.fsencode(path))
+        library().mio_trainer_save(self, path)
 
     def restore(self, path):
-        library().mio_trainer_restore(self._handle, os.fsencode(path))
+        library().mio_trainer_restore(self, path)
 
 
 class Knn(Configurable):
@@ -703,7 +711,7 @@ class Knn(Configurable):
     _noun = "knn"
 
     def __init__(self, context, **parameters):
-        super().__init__("mio_knn_create", context._handle)
+        super().__init__("mio_knn_create", context)
         self.set(**parameters)
 
     def fit(self, features, labels=None):
@@ -711,13 +719,13 @@ class Knn(Configurable):
             features = _array(features, numpy.float32, 2)
         else:
             features, labels = _rows_and_labels(features, labels)
-        library().mio_knn_fit(self._handle, *features.shape, features, labels)
+        library().mio_knn_fit(self, *features.shape, features, labels)
         return self
 
     def predict(self, queries):
         queries = _array(queries, numpy.float32, 2)
         classes = numpy.empty(len(queries), numpy.int32)
-        library().mio_knn_predict(self._handle, *queries.shape, queries, classes)
+        library().mio_knn_predict(self, *queries.shape, queries, classes)
         return classes
 
     def search(self, queries, neighbours):
@@ -725,7 +733,7 @@ class Knn(Configurable):
         queries = _array(queries, numpy.float32, 2)
         indices = numpy.empty((len(queries), neighbours), numpy.uintp)
         cosines = numpy.empty((len(queries), neighbours), numpy.float32)
-        library().mio_knn_search(self._handle, *queries.shape, queries, neighbours, indices, cosines)
+        library().mio_knn_search(self, *queries.shape, queries, neighbours, indices, cosines)
         return indices, cosines
 
 
@@ -735,14 +743,14 @@ class Probe(Configurable):
     _noun = "probe"
 
     def __init__(self, context, solver="exact", **parameters):
-        super().__init__("mio_probe_create", context._handle, solver.encode())
+        super().__init__("mio_probe_create", context, solver)
         self.set(**parameters)
 
     def fit(self, features, labels, validation=None):
         """validation: (features, labels) that choose the epoch ("sgd") or the penalty ("exact" with penalty=0)."""
         features, labels = _rows_and_labels(features, labels)
         classes = int(labels.max(initial=0)) + 1
-        given = (self._handle, *features.shape, features, labels, classes)
+        given = (self, *features.shape, features, labels, classes)
         if validation is None:
             library().mio_probe_fit(*given)
         else:
@@ -757,7 +765,7 @@ class Probe(Configurable):
         features = _array(features, numpy.float32, 2)
         classes = numpy.empty(len(features), numpy.int32)
         logits = numpy.empty((len(features), getattr(self, "_classes", 1)), numpy.float32) if logits else None
-        library().mio_probe_predict(self._handle, *features.shape, features, classes, logits)
+        library().mio_probe_predict(self, *features.shape, features, classes, logits)
         return classes, logits
 
     def predict(self, features):
@@ -774,19 +782,19 @@ class Finetune(Configurable):
     _noun = "finetune"
 
     def __init__(self, encoder, **parameters):
-        super().__init__("mio_finetune_create", encoder._handle)
+        super().__init__("mio_finetune_create", encoder)
         self._encoder = encoder
         self.set(**parameters)
 
     def run(self, train, augment, validation=None):
         """The epoch with the best loss on validation is kept, without it the last."""
         self._encoder._passed = None
-        library().mio_finetune_run(self._handle, train._handle, None if validation is None else validation._handle,
-                                   augment._handle)
+        library().mio_finetune_run(self, train, validation,
+                                   augment)
         return self
 
     def predict(self, dataset):
         """The class of every image of a dataset."""
         classes = numpy.empty(len(dataset), numpy.int32)
-        library().mio_finetune_predict(self._handle, dataset._handle, classes)
+        library().mio_finetune_predict(self, dataset, classes)
         return classes

@@ -17,6 +17,15 @@ function handle(object, kind) {
   return entry.native;
 }
 
+/** Gives the memory back before the object is collected; it cannot be used after, and closing it again does nothing. */
+function closable(kind, expectUnused = () => {}) {
+  kind.prototype.close = function () {
+    expectUnused(this);
+    native.close(handle(this, kind));
+  };
+  if (Symbol.dispose) kind.prototype[Symbol.dispose] = kind.prototype.close;
+}
+
 /** An object around a handle that exists already. */
 function wrap(kind, native) {
   return own(Object.create(kind.prototype), kind, native);
@@ -38,6 +47,17 @@ function setAll(object, parameters) {
   for (const [name, value] of Object.entries(parameters)) object.set(name, value);
 }
 
+/** Whole numbers from 0 on, as C takes them. */
+function wholes(numbers) {
+  return numbers && BigUint64Array.from(numbers, (number) => {
+    if (!(Number.isSafeInteger(number) && number >= 0)) throw new RangeError(`${number} is no index`);
+    return BigInt(number);
+  });
+}
+
+/** Calls under way on other threads, in any context. */
+let underWay = 0;
+
 class Context {
   constructor(parameters = {}) {
     own(this, Context, native.context_create());
@@ -48,6 +68,12 @@ class Context {
   }
 }
 configurable(Context, 'context');
+closable(Context);
+const setContext = Context.prototype.set;
+Context.prototype.set = function (name, value) {
+  if (underWay) throw new Error('something runs on another thread; await that before you change a context');
+  return setContext.call(this, name, value);
+};
 
 class Loss {
   constructor(context, name, parameters = {}) {
@@ -62,37 +88,68 @@ class Loss {
   compute(pairs, dim, z1, z2, gradients) {
     return native.loss_compute(handle(this, Loss), pairs, dim, z1, z2, gradients?.[0], gradients?.[1]);
   }
+  setBatch({ labels, indices } = {}) {
+    native.loss_set_batch(handle(this, Loss), (labels ?? indices ?? []).length, labels, wholes(indices));
+  }
   setLabels(labels) {
-    native.loss_set_labels(handle(this, Loss), labels ? labels.length : 0, labels);
+    this.setBatch({ labels });
   }
 }
 configurable(Loss, 'loss');
+closable(Loss);
 
 class Builder {
   constructor(context, channels, height, width) {
     own(this, Builder, native.builder_create(handle(context, Context), channels, height, width));
   }
-  finish(features, projections = -1) {
-    return wrapEncoder(native.builder_finish(handle(this, Builder), features, projections));
+  name(next) {
+    native.builder_name(handle(this, Builder), next);
+    return this;
+  }
+  finish(features, projections = -1, predictions = -1) {
+    return wrapEncoder(native.builder_finish(handle(this, Builder), features, projections, predictions));
   }
 }
-for (const kind of ['input', 'conv2d', 'batchNorm', 'relu', 'maxPool', 'globalAveragePool', 'add', 'linear', 'resnet', 'projector']) {
+closable(Builder);
+for (const kind of ['input', 'conv2d', 'batchNorm', 'batchNormPlain', 'relu', 'maxPool', 'globalAveragePool', 'add', 'linear',
+                    'resnet', 'projector', 'predictor', 'mlp']) {
   Builder.prototype[kind] = function (...numbers) {
     return native.builder_add(handle(this, Builder), kind, ...numbers.map(Number));
   };
 }
 
-/** Embeddings under way on other threads, for each encoder: nothing may change it meanwhile. */
+/** How many embeddings of each encoder, or steps that change it, are under way on other threads. */
 const pending = new WeakMap();
 
 function wrapEncoder(made) {
   const encoder = wrap(Encoder, made);
-  pending.set(encoder, 0);
+  pending.set(encoder, { embeddings: 0, steps: 0 });
   return encoder;
 }
 
+function expectUnchanged(encoder) {
+  if (pending.get(encoder).steps) throw new Error('the encoder is being trained; await that first');
+}
+
 function expectIdle(encoder) {
-  if (pending.get(encoder)) throw new Error('the encoder is embedding; await that first');
+  expectUnchanged(encoder);
+  if (pending.get(encoder).embeddings) throw new Error('the encoder is embedding; await that first');
+}
+
+async function settle(promise, encoder, what) {
+  underWay++;
+  pending.get(encoder)[what]++;
+  try {
+    return await promise;
+  } finally {
+    pending.get(encoder)[what]--;
+    underWay--;
+  }
+}
+
+/** Room for the features of so many images; one that is too large is a RangeError. */
+function features(encoder, count) {
+  return new Float32Array(count * encoder.facts.featureDim);
 }
 
 class Encoder {
@@ -109,22 +166,25 @@ class Encoder {
     return native.encoder_facts(handle(this, Encoder));
   }
   embed({ count, height, width, channels, images }) {
-    return native.encoder_embed(handle(this, Encoder), count, height, width, channels, images);
+    expectUnchanged(this);
+    const found = features(this, count);
+    native.encoder_embed(handle(this, Encoder), count, height, width, channels, images, found);
+    return found;
   }
   async embedAsync({ count, height, width, channels, images }) {
-    const promise = native.encoder_embed_later(handle(this, Encoder), count, height, width, channels, images);
-    pending.set(this, pending.get(this) + 1);
-    try {
-      return await promise;
-    } finally {
-      pending.set(this, pending.get(this) - 1);
-    }
+    expectUnchanged(this);
+    const given = [handle(this, Encoder), count, height, width, channels, images, features(this, count)];
+    return settle(native.encoder_embed_later(...given), this, 'embeddings');
   }
   embedDataset(dataset) {
-    return native.dataset_embed(handle(this, Encoder), handle(dataset, Dataset));
+    expectUnchanged(this);
+    const found = features(this, dataset.length);
+    native.dataset_embed(handle(this, Encoder), handle(dataset, Dataset), found);
+    return found;
   }
 }
 configurable(Encoder, 'encoder');
+closable(Encoder, expectIdle);
 const setEncoder = Encoder.prototype.set;
 Encoder.prototype.set = function (name, value) {
   expectIdle(this);
@@ -150,7 +210,17 @@ class Dataset {
   label(index) {
     return native.dataset_label(handle(this, Dataset), index);
   }
+  className(label) {
+    return native.dataset_class_name(handle(this, Dataset), label);
+  }
+  imageName(index) {
+    return native.dataset_image_name(handle(this, Dataset), index);
+  }
+  subset(indices) {
+    return wrap(Dataset, native.dataset_subset(handle(this, Dataset), indices.length, wholes(indices)));
+  }
 }
+closable(Dataset);
 
 class Recipe {
   constructor(context, name, parameters = {}) {
@@ -166,6 +236,7 @@ class Recipe {
   }
 }
 configurable(Recipe, 'recipe');
+closable(Recipe);
 
 /** A trainer's encoder, one object however often it is asked for. */
 const encoders = new WeakMap();
@@ -185,7 +256,12 @@ class Trainer {
     expectIdle(this.encoder);
     return native.trainer_step(handle(this, Trainer));
   }
+  async stepAsync() {
+    expectIdle(this.encoder);
+    return settle(native.trainer_step_later(handle(this, Trainer)), this.encoder, 'steps');
+  }
   save(path) {
+    expectUnchanged(this.encoder);
     native.trainer_save(handle(this, Trainer), path);
   }
   restore(path) {
@@ -193,6 +269,14 @@ class Trainer {
     native.trainer_restore(handle(this, Trainer), path);
   }
 }
+
+configurable(Trainer, 'trainer');
+closable(Trainer, (trainer) => expectIdle(trainer.encoder));
+const setTrainer = Trainer.prototype.set;
+Trainer.prototype.set = function (name, value) {
+  expectIdle(this.encoder);
+  return setTrainer.call(this, name, value);
+};
 
 /** How many rows of dim values an array holds. */
 function rows(values, dim) {
@@ -211,13 +295,38 @@ class Knn {
     return this;
   }
   predict(dim, queries) {
-    return native.knn_predict(handle(this, Knn), rows(queries, dim), dim, queries);
+    const classes = new Int32Array(rows(queries, dim));
+    native.knn_predict(handle(this, Knn), classes.length, dim, queries, classes);
+    return classes;
   }
   search(dim, queries, neighbours) {
-    return native.knn_search(handle(this, Knn), rows(queries, dim), dim, queries, neighbours);
+    const count = rows(queries, dim);
+    const found = { indices: new Float64Array(count * neighbours), similarities: new Float32Array(count * neighbours) };
+    native.knn_search(handle(this, Knn), count, dim, queries, neighbours, found.indices, found.similarities);
+    return found;
   }
 }
 configurable(Knn, 'knn');
+closable(Knn);
+
+class Probe {
+  constructor(context, solver = 'exact', parameters = {}) {
+    own(this, Probe, native.probe_create(handle(context, Context), solver));
+    setAll(this, parameters);
+  }
+  fit(dim, features, labels) {
+    const classes = labels.reduce((most, label) => Math.max(most, label), 0) + 1;
+    native.probe_fit(handle(this, Probe), rows(features, dim), dim, features, labels, classes);
+    return this;
+  }
+  predict(dim, features) {
+    const classes = new Int32Array(rows(features, dim));
+    native.probe_predict(handle(this, Probe), classes.length, dim, features, classes);
+    return classes;
+  }
+}
+configurable(Probe, 'probe');
+closable(Probe);
 
 /** Of the library at run time: "0.1.0". */
 function version() {
@@ -225,4 +334,11 @@ function version() {
   return `${number >> 16}.${(number >> 8) & 255}.${number & 255}`;
 }
 
-module.exports = { Builder, Context, Dataset, Encoder, Knn, Loss, Recipe, Trainer, version, STEM_IMAGENET: 0, STEM_SMALL: 1 };
+const [STEM_IMAGENET, STEM_SMALL, STEM_SMALL_UNPADDED] = [0, 1, 2];
+const [NORM_NONE, NORM_PLAIN, NORM_AFFINE] = [0, 1, 2];
+
+// Shorthand alone: so import { ... } finds the names too.
+module.exports = {
+  Builder, Context, Dataset, Encoder, Knn, Loss, Probe, Recipe, Trainer, version,
+  STEM_IMAGENET, STEM_SMALL, STEM_SMALL_UNPADDED, NORM_NONE, NORM_PLAIN, NORM_AFFINE,
+};

@@ -54,6 +54,23 @@ function testLoss(context) {
   assert.notStrictEqual(supcon.compute(3, 2, z1, z2), plain);
   supcon.setLabels();
   assert.strictEqual(supcon.compute(3, 2, z1, z2), plain);
+  const sogclr = new mio.Loss(context, 'sogclr');
+  refused(() => sogclr.compute(3, 2, z1, z2), 'MIO_ERROR_STATE', 'indices');
+  sogclr.setBatch({ indices: [4, 0, 2] });
+  assert.ok(Number.isFinite(sogclr.compute(3, 2, z1, z2)));
+  assert.throws(() => sogclr.setBatch({ indices: [-1, 0, 2] }), RangeError);
+}
+
+/** Closed objects refuse, and their memory comes back without the collector. */
+function testClosing(context) {
+  const loss = new mio.Loss(context, 'mio');
+  loss.close();
+  loss.close();
+  refused(() => loss.get('l2_weight'), 'MIO_ERROR_ARGUMENT', 'closed');
+  const images = new Uint8Array(20 << 20);
+  const before = process.memoryUsage().rss;
+  for (let i = 0; i < 40; i++) mio.Dataset.fromImages(context, { count: 20, height: 1024, width: 1024, channels: 1, images }).close();
+  assert.ok(process.memoryUsage().rss - before < 300 << 20, 'memory of closed datasets');
 }
 
 function testBuilder(context) {
@@ -71,7 +88,15 @@ function testBuilder(context) {
   const resnet = r.finish(h, r.projector(h, 2, 16, 8)).set('algorithm', 'exact').set('batch_invariant', true);
   assert.deepStrictEqual([resnet.facts.featureDim, resnet.get('algorithm'), resnet.get('batch_invariant')], [64, 0, 1]);
   const wrong = new mio.Builder(context, 3, 32, 32);
-  refused(() => wrong.finish(wrong.conv2d(wrong.input(), 0, 3, 1, 1)), 'MIO_ERROR_ARGUMENT', 'channels');
+  refused(() => wrong.finish(wrong.add(wrong.conv2d(wrong.input(), 0, 3, 1, 1), -1)), 'MIO_ERROR_ARGUMENT', 'channels');
+  refused(() => wrong.resnet(0, 2 ** 40, 8, 1), 'MIO_ERROR_ARGUMENT', '2^31');
+  const unpadded = new mio.Builder(context, 3, 32, 32);
+  refused(() => unpadded.finish(unpadded.resnet(unpadded.input(), 18, 8, 3)), 'MIO_ERROR_ARGUMENT', 'stem is 0, 1 or 2');
+  const heads = new mio.Builder(context, 1, 8, 8);
+  const pooled = heads.globalAveragePool(heads.name('first').conv2d(heads.input(), 8, 3, 1, 1));
+  const projected = heads.mlp(pooled, 2, 16, 6, mio.NORM_AFFINE, mio.NORM_NONE);
+  assert.strictEqual(heads.finish(pooled, projected, heads.predictor(projected, 2, 4, 6)).facts.projectionDim, 6);
+  assert.throws(() => encoder.embed({ count: 2 ** 50, height: 8, width: 8, channels: 1, images: new Uint8Array(64) }), RangeError);
   assert.throws(() => new mio.Encoder(), /Encoder.load/);
 }
 
@@ -80,6 +105,8 @@ async function testTraining(context, folder) {
   const recipe = new mio.Recipe(context, 'mio-tiny', { 'encoder.base_width': 4, 'loader.batch_size': 16, 'trainer.steps': 8 });
   const dataset = mio.Dataset.fromImages(context, scene);
   assert.deepStrictEqual([dataset.length, dataset.classes, dataset.label(3)], [COUNT, 2, 1]);
+  assert.deepStrictEqual([dataset.subset([5, 2]).label(0), dataset.className(0)], [1, null]);
+  refused(() => dataset.imageName(0), 'MIO_ERROR_UNSUPPORTED', 'name');
   const trainer = recipe.build(dataset);
   const losses = [];
   for (let step = 1; step <= 8; step++) {
@@ -91,7 +118,12 @@ async function testTraining(context, folder) {
   const resumed = recipe.build(dataset);
   resumed.restore(path.join(folder, 'run.mio'));
   assert.strictEqual(resumed.stepsDone, 3);
-  for (const loss of losses.slice(3)) assert.strictEqual(resumed.step().loss, loss);
+  const underStep = resumed.stepAsync();
+  for (const busy of [() => resumed.step(), () => resumed.set('epochs', 3), () => resumed.encoder.embed(scene), () => resumed.close()])
+    assert.throws(busy, /being trained/);
+  assert.throws(() => context.set('threads', 1), /another thread/);
+  assert.strictEqual((await underStep).loss, losses[3]);
+  for (const loss of losses.slice(4)) assert.strictEqual(resumed.step().loss, loss);
   const features = trainer.encoder.embedDataset(dataset);
   assert.deepStrictEqual(resumed.encoder.embedDataset(dataset), features);
 
@@ -116,6 +148,8 @@ async function testTraining(context, folder) {
   const { indices, similarities } = knn.search(dim, features.slice(0, dim), 2);
   assert.ok(indices.length === 2 && similarities[0] >= similarities[1] && similarities[0] > 0.99);
   refused(() => knn.search(dim, features, 1000), 'MIO_ERROR_ARGUMENT', 'neighbours');
+  assert.throws(() => knn.search(dim, features, 1e12), RangeError);
+  assert.deepStrictEqual(new mio.Probe(context).fit(dim, features, scene.labels).predict(dim, features), scene.labels);
   assert.throws(() => knn.fit(dim, features.slice(1)), /no rows/);
 }
 
@@ -127,6 +161,9 @@ async function main() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mio-node-'));
   testLoss(context);
   testBuilder(context);
+  testClosing(context);
+  const { STEM_SMALL } = await import('../../bindings/node/index.js');
+  assert.strictEqual(STEM_SMALL, 1);
   await testTraining(context, folder);
   fs.rmSync(folder, { recursive: true });
   console.log('100%: the Node.js binding');

@@ -267,7 +267,8 @@ MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const f
  * is resized: bilinear with antialias (triangle filter widened by the scale), pixel centres at half-integers.
  * features: count x feature_dim, written. With count 0 there is nothing to do, and both pointers may be NULL.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, another channel count, an extent of 0, a stride shorter than a row), MIO_ERROR_MEMORY.
- * Thread-safety: may run concurrently with itself on one encoder, not with a call that changes it.
+ * Thread-safety: may run concurrently with itself on one encoder and with calls that take a const mio_encoder, which may run
+ * concurrently with each other; not with a call that changes it.
  */
 MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
                                      size_t row_stride, const uint8_t *images, float *features);

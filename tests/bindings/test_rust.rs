@@ -1,6 +1,6 @@
 //! The Rust binding end to end: a loss, a built encoder, a trainer, saving, loading, embedding from several threads, k-NN.
 
-use libmio::{Builder, Context, Dataset, Encoder, Error, Knn, Loss, Recipe, Status, Stem};
+use libmio::{Builder, Context, Dataset, Encoder, Error, Knn, Loss, Norm, Probe, Recipe, Status, Stem};
 
 const COUNT: usize = 64;
 const SIZE: usize = 12;
@@ -70,7 +70,7 @@ fn test_builder(context: &Context) -> libmio::Result<()> {
     let features = builder.global_average_pool(x);
     let z = builder.linear(features, 5, true);
     let encoder = builder.finish(features, Some(z))?;
-    assert_eq!((encoder.feature_dim(), encoder.projection_dim()?, encoder.input_shape()), (8, 5, (1, 8, 8)));
+    assert_eq!((encoder.feature_dim(), encoder.projection_dim(), encoder.input_shape()), (8, 5, (1, 8, 8)));
     refused(encoder.embed(2, 8, 8, 1, &[0; 64]), Status::Argument, "64 values");
     refused(encoder.embed(2, 8, 0, 1, &[]), Status::Argument, "no pixels");
     refused(encoder.embed(1, 8, 8, 3, &[0; 192]), Status::Argument, "channel");
@@ -81,6 +81,15 @@ fn test_builder(context: &Context) -> libmio::Result<()> {
     let mut resnet = builder.finish(features, Some(z))?;
     resnet.set("algorithm", "exact")?;
     assert_eq!((resnet.feature_dim(), resnet.get("algorithm")?), (64, 0.0));
+    let mut builder = Builder::new(context, 1, 8, 8)?;
+    let input = builder.input();
+    let x = builder.conv2d(input, 8, 3, 1, 1);
+    let x = builder.batch_norm_plain(x);
+    let h = builder.global_average_pool(x);
+    let z = builder.mlp(h, 2, 16, 6, Norm::Affine, Norm::None);
+    let p = builder.predictor(z, 2, 4, 6);
+    let heads = builder.finish_with_predictions(h, Some(z), Some(p))?;
+    assert_eq!((heads.projection_dim(), format!("{:?}", heads)), (6, "Encoder { .. }".to_string()));
     let mut wrong = Builder::new(context, 3, 32, 32)?;
     let input = wrong.input();
     let x = wrong.conv2d(input, 0, 3, 1, 1);
@@ -133,17 +142,39 @@ fn test_training(context: &Context, folder: &std::path::Path) -> libmio::Result<
         }
     });
     refused(Encoder::load(context, folder.join("absent.mio")), Status::Io, "absent.mio");
+    recipe.set("trainer.steps", 3)?;
+    recipe.set("trainer.join_views", false)?;
+    let mut run = recipe.build(&dataset)?;
+    let mut steps = Vec::new();
+    run.run(|report| {
+        steps.push(report.step);
+        true
+    })?;
+    assert_eq!(steps, [1, 2, 3]);
+    run.set("steps", 5)?;
+    refused(run.run(|_| false), Status::Cancelled, "callback");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(|_| std::panic::panic_any(7))));
+    assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&7));
+    assert_eq!((run.steps_done(), run.into_encoder().feature_dim()), (5, encoder.feature_dim()));
+    assert_eq!((dataset.subset(&[5, 2])?.label(0)?, dataset.class_name(0)), (1, None));
+    refused(dataset.image_name(0), Status::Unsupported, "name");
+    let (few, rest) = dataset.split(0.25, 1)?;
+    assert_eq!((few.len(), rest.len()), (16, 48));
 
     let dim = encoder.feature_dim();
     let mut knn = Knn::new(context)?;
     refused(knn.predict(dim, &features), Status::State, "mio_knn_fit");
-    knn.set("k", 3.0)?;
+    refused(knn.search(dim, &features, 1), Status::State, "mio_knn_fit");
+    knn.set("k", 3)?;
     knn.fit(dim, &features, Some(&labels))?;
     assert_eq!(knn.predict(dim, &features)?, labels);
     let (indices, similarities) = knn.search(dim, &features[..dim], 2)?;
     assert!(indices.len() == 2 && similarities[0] >= similarities[1] && similarities[0] > 0.99);
     refused(knn.search(dim, &features, usize::MAX), Status::Argument, "neighbours");
     refused(knn.fit(dim, &features[1..], None), Status::Argument, "no rows");
+    let mut probe = Probe::new(context, "exact")?;
+    probe.fit(dim, &features, &labels)?;
+    assert_eq!(probe.predict(dim, &features)?, labels);
     Ok(())
 }
 

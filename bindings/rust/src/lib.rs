@@ -6,6 +6,13 @@
 //! let context = libmio::Context::new(&[("threads", 2.0)])?;
 //! let encoder = libmio::Encoder::load(&context, "encoder.mio")?;
 //! let features = encoder.embed(1, 32, 32, 3, &[0u8; 32 * 32 * 3])?;
+//!
+//! let images = libmio::Dataset::open(&context, "flat", "/data/frames", None)?;
+//! let mut recipe = libmio::Recipe::new(&context, "mio-small")?;
+//! recipe.set("trainer.epochs", 20)?;
+//! let mut trainer = recipe.build(&images)?;
+//! trainer.run(|report| { println!("{} {}", report.step, report.loss); true })?;
+//! trainer.into_encoder().save("encoder.mio")?;
 //! # Ok(())
 //! # }
 //! ```
@@ -16,19 +23,20 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::ops::Deref;
-use std::os::raw::{c_char, c_int};
+use std::os::raw::{c_char, c_int, c_void};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 /// The C library's declarations, those that are used here.
 mod ffi {
-    use super::{c_char, c_int, Report};
+    use super::{c_char, c_int, c_void, Report};
 
     macro_rules! opaque {
         ($($name:ident)*) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })* };
     }
-    opaque!(mio_context mio_loss mio_builder mio_encoder mio_dataset mio_recipe mio_trainer mio_knn);
+    opaque!(mio_context mio_loss mio_builder mio_encoder mio_dataset mio_recipe mio_trainer mio_knn mio_probe);
 
     #[link(name = "mio")]
     extern "C" {
@@ -67,6 +75,7 @@ mod ffi {
             builder: *mut mio_builder, input: i32, out_channels: usize, kernel: usize, stride: usize, padding: usize,
         ) -> i32;
         pub fn mio_builder_batch_norm(builder: *mut mio_builder, input: i32) -> i32;
+        pub fn mio_builder_batch_norm_plain(builder: *mut mio_builder, input: i32) -> i32;
         pub fn mio_builder_relu(builder: *mut mio_builder, input: i32) -> i32;
         pub fn mio_builder_max_pool(
             builder: *mut mio_builder, input: i32, kernel: usize, stride: usize, padding: usize,
@@ -80,10 +89,18 @@ mod ffi {
         pub fn mio_builder_projector(
             builder: *mut mio_builder, input: i32, layers: usize, hidden: usize, out: usize,
         ) -> i32;
-        pub fn mio_builder_finish(
-            builder: *mut mio_builder, features: i32, projections: i32, encoder: *mut *mut mio_encoder,
+        pub fn mio_builder_predictor(
+            builder: *mut mio_builder, input: i32, layers: usize, hidden: usize, out: usize,
+        ) -> i32;
+        pub fn mio_builder_mlp(
+            builder: *mut mio_builder, input: i32, layers: usize, hidden: usize, out: usize, hidden_norm: c_int,
+            last_norm: c_int,
+        ) -> i32;
+        pub fn mio_builder_finish_with_predictions(
+            builder: *mut mio_builder, features: i32, projections: i32, predictions: i32, encoder: *mut *mut mio_encoder,
         ) -> c_int;
 
+        pub fn mio_encoder_retain(encoder: *mut mio_encoder) -> *mut mio_encoder;
         pub fn mio_encoder_release(encoder: *mut mio_encoder);
         pub fn mio_encoder_set(encoder: *mut mio_encoder, parameter: *const c_char, value: f64) -> c_int;
         pub fn mio_encoder_set_text(encoder: *mut mio_encoder, parameter: *const c_char, text: *const c_char) -> c_int;
@@ -108,6 +125,15 @@ mod ffi {
             context: *mut mio_context, count: usize, height: usize, width: usize, channels: usize, row_stride: usize,
             images: *const u8, labels: *const i32, dataset: *mut *mut mio_dataset,
         ) -> c_int;
+        pub fn mio_dataset_subset(
+            dataset: *mut mio_dataset, count: usize, indices: *const usize, subset: *mut *mut mio_dataset,
+        ) -> c_int;
+        pub fn mio_dataset_split(
+            dataset: *mut mio_dataset, fraction: f64, seed: u64, first: *mut *mut mio_dataset,
+            second: *mut *mut mio_dataset,
+        ) -> c_int;
+        pub fn mio_dataset_class_name(dataset: *const mio_dataset, label: usize) -> *const c_char;
+        pub fn mio_dataset_image_name(dataset: *const mio_dataset, index: usize, name: *mut *const c_char) -> c_int;
         pub fn mio_dataset_release(dataset: *mut mio_dataset);
         pub fn mio_dataset_count(dataset: *const mio_dataset) -> usize;
         pub fn mio_dataset_class_count(dataset: *const mio_dataset) -> usize;
@@ -125,6 +151,13 @@ mod ffi {
         ) -> c_int;
 
         pub fn mio_trainer_release(trainer: *mut mio_trainer);
+        pub fn mio_trainer_set(trainer: *mut mio_trainer, parameter: *const c_char, value: f64) -> c_int;
+        pub fn mio_trainer_set_text(trainer: *mut mio_trainer, parameter: *const c_char, text: *const c_char) -> c_int;
+        pub fn mio_trainer_get(trainer: *const mio_trainer, parameter: *const c_char, value: *mut f64) -> c_int;
+        pub fn mio_trainer_run(
+            trainer: *mut mio_trainer, callback: Option<unsafe extern "C" fn(*mut c_void, *const Report) -> i32>,
+            user: *mut c_void,
+        ) -> c_int;
         pub fn mio_trainer_step(trainer: *mut mio_trainer, report: *mut Report) -> c_int;
         pub fn mio_trainer_encoder(trainer: *mut mio_trainer) -> *mut mio_encoder;
         pub fn mio_trainer_steps_done(trainer: *const mio_trainer) -> u64;
@@ -145,6 +178,19 @@ mod ffi {
         pub fn mio_knn_search(
             knn: *mut mio_knn, count: usize, dim: usize, queries: *const f32, neighbours: usize, indices: *mut usize,
             similarities: *mut f32,
+        ) -> c_int;
+
+        pub fn mio_probe_create(context: *mut mio_context, solver: *const c_char, probe: *mut *mut mio_probe) -> c_int;
+        pub fn mio_probe_release(probe: *mut mio_probe);
+        pub fn mio_probe_set(probe: *mut mio_probe, parameter: *const c_char, value: f64) -> c_int;
+        pub fn mio_probe_set_text(probe: *mut mio_probe, parameter: *const c_char, text: *const c_char) -> c_int;
+        pub fn mio_probe_get(probe: *const mio_probe, parameter: *const c_char, value: *mut f64) -> c_int;
+        pub fn mio_probe_fit(
+            probe: *mut mio_probe, count: usize, dim: usize, features: *const f32, labels: *const i32, classes: usize,
+        ) -> c_int;
+        pub fn mio_probe_predict(
+            probe: *mut mio_probe, count: usize, dim: usize, features: *const f32, predictions: *mut i32,
+            logits: *mut f32,
         ) -> c_int;
     }
 }
@@ -167,6 +213,8 @@ pub enum Status {
     Unsupported,
     /// The call needs another call first.
     State,
+    /// A callback ended it.
+    Cancelled,
     /// Any other: the number of a `mio_status`.
     Other(i32),
 }
@@ -206,6 +254,7 @@ fn check(status: c_int) -> Result<()> {
         4 => Status::Format,
         5 => Status::Unsupported,
         6 => Status::State,
+        7 => Status::Cancelled,
         other => Status::Other(other),
     };
     Err(Error { status, message: text_of(unsafe { ffi::mio_last_error() }) })
@@ -253,6 +302,18 @@ impl From<f64> for Value<'_> {
     }
 }
 
+impl From<i32> for Value<'_> {
+    fn from(value: i32) -> Self {
+        Value::Number(value.into())
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Value::Number(u8::from(value).into())
+    }
+}
+
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
         Value::Text(text)
@@ -264,6 +325,11 @@ macro_rules! released {
         impl Drop for $name {
             fn drop(&mut self) {
                 unsafe { ffi::$release(self.raw) }
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
             }
         }
         // The library keeps no thread's state in an object, and gives references back atomically.
@@ -425,6 +491,19 @@ pub enum Stem {
     Imagenet = 0,
     /// 3x3 of stride 1, for small images.
     Small = 1,
+    /// The same without padding.
+    SmallUnpadded = 2,
+}
+
+/// What follows a linear layer of [`Builder::mlp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// Nothing; the layer has a bias.
+    None = 0,
+    /// Batch norm without weight and bias of its own.
+    Plain = 1,
+    /// Batch norm.
+    Affine = 2,
 }
 
 /// A value in a network under construction.
@@ -492,11 +571,34 @@ impl Builder {
         Node(unsafe { ffi::mio_builder_projector(self.raw, x.0, layers, hidden, out) })
     }
 
+    pub fn batch_norm_plain(&mut self, x: Node) -> Node {
+        Node(unsafe { ffi::mio_builder_batch_norm_plain(self.raw, x.0) })
+    }
+
+    pub fn predictor(&mut self, x: Node, layers: usize, hidden: usize, out: usize) -> Node {
+        Node(unsafe { ffi::mio_builder_predictor(self.raw, x.0, layers, hidden, out) })
+    }
+
+    pub fn mlp(&mut self, x: Node, layers: usize, hidden: usize, out: usize, hidden_norm: Norm, last_norm: Norm) -> Node {
+        Node(unsafe {
+            ffi::mio_builder_mlp(self.raw, x.0, layers, hidden, out, hidden_norm as c_int, last_norm as c_int)
+        })
+    }
+
     /// The encoder whose features, and projections if there are any, are these values.
     pub fn finish(self, features: Node, projections: Option<Node>) -> Result<Encoder> {
-        let projections = projections.map_or(-1, |node| node.0);
+        self.finish_with_predictions(features, projections, None)
+    }
+
+    /// The same with predictions, for byol, simsiam and nnclr.
+    pub fn finish_with_predictions(
+        self, features: Node, projections: Option<Node>, predictions: Option<Node>,
+    ) -> Result<Encoder> {
+        let (projections, predictions) = (projections.map_or(-1, |node| node.0), predictions.map_or(-1, |node| node.0));
         Ok(Encoder {
-            raw: make(|place| unsafe { ffi::mio_builder_finish(self.raw, features.0, projections, place) })?,
+            raw: make(|place| unsafe {
+                ffi::mio_builder_finish_with_predictions(self.raw, features.0, projections, predictions, place)
+            })?,
         })
     }
 }
@@ -508,7 +610,7 @@ pub struct Encoder {
 
 released!(Encoder, mio_encoder_release);
 configured!(Encoder, mio_encoder_set, mio_encoder_set_text, mio_encoder_get);
-// What takes &self runs concurrently with itself, as the headers promise.
+// What takes &self is const in C, or embeds: those calls may run beside each other, as the header promises.
 unsafe impl Sync for Encoder {}
 
 impl Encoder {
@@ -529,11 +631,11 @@ impl Encoder {
         dim
     }
 
-    /// Of an encoder without projections: an error.
-    pub fn projection_dim(&self) -> Result<usize> {
+    /// 0 without projections.
+    pub fn projection_dim(&self) -> usize {
         let mut dim = 0;
-        check(unsafe { ffi::mio_encoder_projection_dim(self.raw, &mut dim) })?;
-        Ok(dim)
+        unsafe { ffi::mio_encoder_projection_dim(self.raw, &mut dim) };
+        dim
     }
 
     /// Channels, height, width of its input; images of other sizes are resized.
@@ -624,6 +726,32 @@ impl Dataset {
         check(unsafe { ffi::mio_dataset_label(self.raw, index, &mut label) })?;
         Ok(label)
     }
+
+    /// None where the dataset has none.
+    pub fn class_name(&self, label: usize) -> Option<String> {
+        let name = unsafe { ffi::mio_dataset_class_name(self.raw, label) };
+        (!name.is_null()).then(|| text_of(name))
+    }
+
+    /// The file that an image came from.
+    pub fn image_name(&self, index: usize) -> Result<String> {
+        let mut name = null();
+        check(unsafe { ffi::mio_dataset_image_name(self.raw, index, &mut name) })?;
+        Ok(text_of(name))
+    }
+
+    /// The images at these indices, in this order.
+    pub fn subset(&self, indices: &[usize]) -> Result<Dataset> {
+        let raw = make(|place| unsafe { ffi::mio_dataset_subset(self.raw, indices.len(), indices.as_ptr(), place) })?;
+        Ok(Dataset { raw, pixels: self.pixels.clone() })
+    }
+
+    /// Two datasets, the first with this fraction of every class.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let mut second = null_mut();
+        let first = make(|place| unsafe { ffi::mio_dataset_split(self.raw, fraction, seed, place, &mut second) })?;
+        Ok((Dataset { raw: first, pixels: self.pixels.clone() }, Dataset { raw: second, pixels: self.pixels.clone() }))
+    }
 }
 
 // ---- training ----
@@ -687,6 +815,7 @@ pub struct Trainer {
 }
 
 released!(Trainer, mio_trainer_release);
+configured!(Trainer, mio_trainer_set, mio_trainer_set_text, mio_trainer_get);
 
 /// A trainer's encoder, for as long as no step changes it.
 pub struct TrainedEncoder<'a> {
@@ -701,7 +830,41 @@ impl Deref for TrainedEncoder<'_> {
     }
 }
 
+/// What [`Trainer::run`] calls, and how it ended if it panicked.
+struct Steps<F> {
+    callback: F,
+    panic: Option<Box<dyn std::any::Any + Send>>,
+}
+
+unsafe extern "C" fn on_step<F: FnMut(&Report) -> bool>(user: *mut c_void, report: *const Report) -> i32 {
+    let steps = &mut *user.cast::<Steps<F>>();
+    let callback = &mut steps.callback;
+    match catch_unwind(AssertUnwindSafe(|| callback(&*report))) {
+        Ok(goes_on) => i32::from(!goes_on),
+        Err(panic) => {
+            steps.panic = Some(panic);
+            1
+        }
+    }
+}
+
 impl Trainer {
+    /// Steps to the end. A callback that returns false stops: [`Status::Cancelled`]. Its panics come out here.
+    pub fn run<F: FnMut(&Report) -> bool>(&mut self, callback: F) -> Result<()> {
+        let mut steps = Steps { callback, panic: None };
+        let user: *mut Steps<F> = &mut steps;
+        let status = unsafe { ffi::mio_trainer_run(self.raw, Some(on_step::<F>), user.cast()) };
+        match steps.panic {
+            Some(panic) => resume_unwind(panic),
+            None => check(status),
+        }
+    }
+
+    /// The trained encoder, at the run's end.
+    pub fn into_encoder(self) -> Encoder {
+        Encoder { raw: unsafe { ffi::mio_encoder_retain(ffi::mio_trainer_encoder(self.raw)) } }
+    }
+
     pub fn step(&mut self) -> Result<Report> {
         let mut report = Report { struct_size: std::mem::size_of::<Report>(), ..Report::default() };
         check(unsafe { ffi::mio_trainer_step(self.raw, &mut report) })?;
@@ -767,16 +930,51 @@ impl Knn {
     /// Indices and similarities of each query's neighbours, the best first.
     pub fn search(&mut self, dim: usize, queries: &[f32], neighbours: usize) -> Result<(Vec<usize>, Vec<f32>)> {
         let count = rows_of("queries", queries.len(), dim)?;
-        if neighbours > self.count {
+        if self.count > 0 && neighbours > self.count {
             return refuse(format!("{} neighbours were asked for; the bank has {}", neighbours, self.count));
         }
-        let (mut indices, mut similarities) = (vec![0; count * neighbours], vec![0.0; count * neighbours]);
+        let values = if self.count > 0 { count * neighbours } else { 0 }; // before fit the library refuses
+        let (mut indices, mut similarities) = (vec![0; values], vec![0.0; values]);
         check(unsafe {
             ffi::mio_knn_search(
                 self.raw, count, dim, queries.as_ptr(), neighbours, indices.as_mut_ptr(), similarities.as_mut_ptr(),
             )
         })?;
         Ok((indices, similarities))
+    }
+}
+
+/// A linear classifier on frozen features.
+pub struct Probe {
+    raw: *mut ffi::mio_probe,
+}
+
+released!(Probe, mio_probe_release);
+configured!(Probe, mio_probe_set, mio_probe_set_text, mio_probe_get);
+
+impl Probe {
+    /// solver: "exact" or "sgd".
+    pub fn new(context: &Context, solver: &str) -> Result<Probe> {
+        let solver = c_text(solver)?;
+        Ok(Probe { raw: make(|place| unsafe { ffi::mio_probe_create(context.raw, solver.as_ptr(), place) })? })
+    }
+
+    /// On rows of dim features and labels from 0 on.
+    pub fn fit(&mut self, dim: usize, features: &[f32], labels: &[i32]) -> Result<()> {
+        let count = rows_of("features", features.len(), dim)?;
+        expect_length("labels", labels.len(), &[count])?;
+        let classes = labels.iter().max().map_or(1, |most| (*most).max(0) as usize + 1);
+        check(unsafe { ffi::mio_probe_fit(self.raw, count, dim, features.as_ptr(), labels.as_ptr(), classes) })
+    }
+
+    /// The class of each row.
+    pub fn predict(&mut self, dim: usize, features: &[f32]) -> Result<Vec<i32>> {
+        let count = rows_of("features", features.len(), dim)?;
+        let mut classes = vec![0; count];
+        check(unsafe {
+            ffi::mio_probe_predict(self.raw, count, dim, features.as_ptr(), classes.as_mut_ptr(), null_mut())
+        })?;
+        Ok(classes)
     }
 }
 

@@ -11,6 +11,8 @@
 #include <mio/mio.h>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -67,6 +69,14 @@ inline void check(mio_status status)
 
 namespace detail {
 
+/// A name or a path, whole: C would end it at a zero character.
+inline const char *text(const std::string &given)
+{
+    if (given.find('\0') != std::string::npos)
+        throw std::invalid_argument("a name or path has a zero character in it");
+    return given.c_str();
+}
+
 /// Shared ownership of a C handle: copying retains, destruction releases.
 template <class T, T *(*Retain)(T *), void (*Release)(T *)> class handle {
 public:
@@ -95,15 +105,15 @@ template <class T, T *(*Retain)(T *), void (*Release)(T *), mio_status (*Set)(T 
 class object : public handle<T, Retain, Release> {
 public:
     using handle<T, Retain, Release>::handle;
-    void set(const std::string &parameter, double value) { check(Set(this->pointer_, parameter.c_str(), value)); }
+    void set(const std::string &parameter, double value) { check(Set(this->pointer_, detail::text(parameter), value)); }
     void set(const std::string &parameter, const std::string &text)
     {
-        check(SetText(this->pointer_, parameter.c_str(), text.c_str()));
+        check(SetText(this->pointer_, detail::text(parameter), detail::text(text)));
     }
     double get_parameter(const std::string &parameter) const
     {
         double value;
-        check(Get(this->pointer_, parameter.c_str(), &value));
+        check(Get(this->pointer_, detail::text(parameter), &value));
         return value;
     }
     std::vector<mio_parameter_info> parameters() const
@@ -173,7 +183,7 @@ struct spectrum {
 
 class loss : public MIO_HPP_OBJECT(loss) {
 public:
-    loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), name.c_str(), &pointer_)); }
+    loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), detail::text(name), &pointer_)); }
     /// A loss of the caller's own, to be used wherever a loss is: function(pairs, dim, z1, z2, grad_z1, grad_z2) returns the
     /// value and fills the gradients that are not null, of floats; if it takes doubles too, the loss also works in double. It
     /// lives as long as this object, its copies, and trainers made with them. What it throws comes out of the call that led
@@ -186,7 +196,7 @@ public:
                                           double *>)
             callback.compute_f64 = call<Function, double>;
         loss made;
-        check(mio_loss_create_custom(owner.get(), name.c_str(), &callback, &made.pointer_));
+        check(mio_loss_create_custom(owner.get(), detail::text(name), &callback, &made.pointer_));
         made.function_ = kept;
         return made;
     }
@@ -205,7 +215,11 @@ public:
         check(mio_loss_compute_f64(pointer_, pairs, dim, z1, z2, &value, grad_z1, grad_z2));
         return value;
     }
-    std::string name() const { return mio_loss_name(pointer_); }
+    std::string name() const
+    {
+        const char *const name = mio_loss_name(pointer_);
+        return name ? name : "";
+    }
 
     /// Labels and dataset indices of the images to come; either may be empty, and is then forgotten.
     void set_batch(const std::vector<std::int32_t> &labels, const std::vector<std::size_t> &indices = {})
@@ -251,7 +265,7 @@ public:
     }
     void set_tensor(const std::string &tensor, const std::vector<double> &values)
     {
-        check(mio_loss_set_tensor(pointer_, tensor.c_str(), values.size(), values.data()));
+        check(mio_loss_set_tensor(pointer_, detail::text(tensor), values.size(), values.data()));
     }
     /// The gradient of a tensor that the last compute found.
     std::vector<double> gradient(const mio_tensor_info &info) const
@@ -309,23 +323,25 @@ private:
     std::shared_ptr<const void> function_; ///< of a custom loss
 };
 
+class dataset;
+
 class encoder : public MIO_HPP_OBJECT(encoder) {
 public:
     using object::object;
     static encoder load(const context &owner, const std::string &path)
     {
         mio_encoder *made;
-        check(mio_encoder_load(owner.get(), path.c_str(), &made));
+        check(mio_encoder_load(owner.get(), detail::text(path), &made));
         return encoder(made);
     }
-    void save(const std::string &path) const { check(mio_encoder_save(pointer_, path.c_str())); }
+    void save(const std::string &path) const { check(mio_encoder_save(pointer_, detail::text(path))); }
     /// Measures and follows the fastest convolution algorithms for such batches; views 0: for infer and embed.
     void tune(std::size_t views, std::size_t count, double seconds)
     {
         check(mio_encoder_tune(pointer_, views, count, seconds));
     }
-    void save_tuning(const std::string &path) const { check(mio_encoder_save_tuning(pointer_, path.c_str())); }
-    void load_tuning(const std::string &path) { check(mio_encoder_load_tuning(pointer_, path.c_str())); }
+    void save_tuning(const std::string &path) const { check(mio_encoder_save_tuning(pointer_, detail::text(path))); }
+    void load_tuning(const std::string &path) { check(mio_encoder_load_tuning(pointer_, detail::text(path))); }
     void clear_tuning() { check(mio_encoder_clear_tuning(pointer_)); }
     /// How such a batch is computed, one a convolution.
     std::vector<mio_convolution_info> convolutions(std::size_t views, std::size_t count) const
@@ -354,6 +370,14 @@ public:
         check(mio_encoder_embed(pointer_, count, height, width, channels, row_stride, images, features.data()));
         return features;
     }
+    /// The same into the caller's memory: for frames that come one by one.
+    void embed(std::size_t count, std::size_t height, std::size_t width, std::size_t channels, const std::uint8_t *images,
+               std::size_t row_stride, float *features) const
+    {
+        check(mio_encoder_embed(pointer_, count, height, width, channels, row_stride, images, features));
+    }
+    /// Features of every image of a dataset.
+    std::vector<float> embed(const dataset &images) const;
     void forward(std::size_t views, std::size_t count, const float *images, float *features, float *projections)
     {
         check(mio_encoder_forward(pointer_, views, count, images, features, projections));
@@ -400,7 +424,7 @@ public:
     }
     void set_tensor(const std::string &name, const std::vector<float> &values)
     {
-        check(mio_encoder_set_tensor(pointer_, name.c_str(), values.size(), values.data()));
+        check(mio_encoder_set_tensor(pointer_, detail::text(name), values.size(), values.data()));
     }
 
 private:
@@ -421,7 +445,7 @@ public:
     }
     builder &name(const std::string &next)
     {
-        mio_builder_name(pointer_, next.c_str());
+        mio_builder_name(pointer_, detail::text(next));
         return *this;
     }
     mio_node input() { return mio_builder_input(pointer_); }
@@ -470,9 +494,9 @@ public:
 class dataset : public detail::handle<mio_dataset, mio_dataset_retain, mio_dataset_release> {
 public:
     using handle::handle;
-    dataset(const context &owner, const std::string &format, const std::string &path, const std::string &split)
+    dataset(const context &owner, const std::string &format, const std::string &path, const std::string &split = "")
     {
-        check(mio_dataset_open(owner.get(), format.c_str(), path.c_str(), split.empty() ? nullptr : split.c_str(),
+        check(mio_dataset_open(owner.get(), detail::text(format), detail::text(path), split.empty() ? nullptr : detail::text(split),
                                &pointer_));
     }
     /// With options, whose struct_size is set here.
@@ -480,7 +504,7 @@ public:
             mio_dataset_options options)
     {
         options.struct_size = sizeof options;
-        check(mio_dataset_open_with(owner.get(), format.c_str(), path.c_str(), split.empty() ? nullptr : split.c_str(),
+        check(mio_dataset_open_with(owner.get(), detail::text(format), detail::text(path), split.empty() ? nullptr : detail::text(split),
                                     &options, &pointer_));
     }
     /// Borrows the pixels, which must outlive the dataset; labels may be null.
@@ -537,12 +561,19 @@ public:
     }
 };
 
+inline std::vector<float> encoder::embed(const dataset &images) const
+{
+    std::vector<float> features(images.size() * feature_dim());
+    check(mio_evaluate_embed(pointer_, images.get(), features.data()));
+    return features;
+}
+
 /// Random operations from an image to a view.
 class augment : public MIO_HPP_OBJECT(augment) {
 public:
     augment(const context &owner, const std::string &preset, std::size_t height, std::size_t width, std::size_t channels)
     {
-        check(mio_augment_create(owner.get(), preset.c_str(), height, width, channels, &pointer_));
+        check(mio_augment_create(owner.get(), detail::text(preset), height, width, channels, &pointer_));
     }
     void set_normalization(const std::vector<double> &mean, const std::vector<double> &deviation)
     {
@@ -562,6 +593,7 @@ public:
         check(mio_loader_steps_per_epoch(pointer_, &steps));
         return steps;
     }
+    void seek(std::uint64_t epoch, std::uint64_t step) { check(mio_loader_seek(pointer_, epoch, step)); }
     /// Borrowed from the loader until the next call.
     mio_batch next()
     {
@@ -576,7 +608,7 @@ class optimizer : public MIO_HPP_OBJECT(optimizer) {
 public:
     optimizer(const context &owner, const std::string &name)
     {
-        check(mio_optimizer_create(owner.get(), name.c_str(), &pointer_));
+        check(mio_optimizer_create(owner.get(), detail::text(name), &pointer_));
     }
     void add(const encoder &steps) { check(mio_optimizer_add_encoder(pointer_, steps.get())); }
     void step() { check(mio_optimizer_step(pointer_)); }
@@ -586,7 +618,7 @@ class schedule : public MIO_HPP_OBJECT(schedule) {
 public:
     schedule(const context &owner, const std::string &name)
     {
-        check(mio_schedule_create(owner.get(), name.c_str(), &pointer_));
+        check(mio_schedule_create(owner.get(), detail::text(name), &pointer_));
     }
     double at(std::uint64_t step, std::uint64_t steps_per_epoch) const
     {
@@ -632,8 +664,8 @@ public:
     void cancel() { mio_trainer_cancel(pointer_); }
     mio::encoder encoder() const { return mio::encoder(mio_encoder_retain(mio_trainer_encoder(pointer_))); }
     std::uint64_t steps_done() const { return mio_trainer_steps_done(pointer_); }
-    void save(const std::string &path) const { check(mio_trainer_save(pointer_, path.c_str())); }
-    void restore(const std::string &path) { check(mio_trainer_restore(pointer_, path.c_str())); }
+    void save(const std::string &path) const { check(mio_trainer_save(pointer_, detail::text(path))); }
+    void restore(const std::string &path) { check(mio_trainer_restore(pointer_, detail::text(path))); }
 
 private:
     std::shared_ptr<const void> function_; ///< of a custom loss
@@ -643,11 +675,11 @@ class recipe : public MIO_HPP_OBJECT(recipe) {
 public:
     recipe(const context &owner, const std::string &name)
     {
-        check(mio_recipe_create(owner.get(), name.c_str(), &pointer_));
+        check(mio_recipe_create(owner.get(), detail::text(name), &pointer_));
     }
     void choose(const std::string &part, const std::string &name)
     {
-        check(mio_recipe_choose(pointer_, part.c_str(), name.c_str()));
+        check(mio_recipe_choose(pointer_, detail::text(part), detail::text(name)));
     }
     trainer build(const dataset &images)
     {
@@ -687,7 +719,7 @@ class probe : public MIO_HPP_OBJECT(probe) {
 public:
     explicit probe(const context &owner, const std::string &solver = "exact")
     {
-        check(mio_probe_create(owner.get(), solver.c_str(), &pointer_));
+        check(mio_probe_create(owner.get(), detail::text(solver), &pointer_));
     }
     void fit(std::size_t count, std::size_t dim, const float *features, const std::int32_t *labels, std::size_t classes)
     {

@@ -221,6 +221,11 @@ void test_encoder(const mio::context &context, const std::string &folder)
     } catch (const mio::error &error) {
         expect(error.status() == MIO_ERROR_IO, "a missing file is MIO_ERROR_IO");
     }
+    try {
+        mio::encoder::load(context, path + std::string(1, '\0'));
+        expect(false, "a path of two parts throws");
+    } catch (const std::invalid_argument &) {
+    }
 }
 
 void test_trainer(const mio::context &context)
@@ -262,6 +267,9 @@ void test_trainer(const mio::context &context)
     }
     const mio::encoder encoder = trainer.encoder();
     const std::vector<float> features = encoder.embed(64, 12, 12, 1, pixels.data());
+    std::vector<float> third(encoder.feature_dim());
+    encoder.embed(1, 12, 12, 1, pixels.data() + 2 * 144, 0, third.data());
+    expect(encoder.embed(images) == features && std::fabs(third[0] - features[2 * third.size()]) < 1e-4F, "ways to embed");
     mio::knn knn(context);
     knn.set("k", 3);
     knn.fit(64, encoder.feature_dim(), features.data(), labels.data());
@@ -281,6 +289,9 @@ void test_parts(const mio::context &context)
     mio::loader batches(images, views);
     batches.set("batch_size", 16);
     expect(batches.steps_per_epoch() == 4 && batches.next().count == 16, "the loader");
+    batches.seek(3, 1);
+    expect(batches.next().epoch == 3, "a loader goes where it is told");
+    batches.seek(0, 0);
     mio::optimizer sgd(context, "sgd");
     sgd.add(encoder);
     mio::schedule rates(context, "constant");

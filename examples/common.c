@@ -26,6 +26,13 @@ void check(mio_status status)
         leave(status == MIO_ERROR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED, "%s", mio_last_error());
 }
 
+void close_written(FILE *file, const char *path)
+{
+    const int wrong = ferror(file);
+    if (fclose(file) || wrong)
+        leave(EXIT_FAILED, "cannot write '%s'", path);
+}
+
 void *allocate(size_t count, size_t size)
 {
     void *memory = calloc(count ? count : 1, size);

@@ -15,6 +15,8 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 _Noreturn void leave(int code, const char *format, ...);
 /** Leaves with libmio's own words if a call failed: EXIT_USAGE for a refused argument, else EXIT_FAILED. */
 void check(mio_status status);
+/** Closes a file that was written; leaves if not all of it was. */
+void close_written(FILE *file, const char *path);
 /** count x size bytes, zeroed, for free; or leaves. */
 void *allocate(size_t count, size_t size);
 /** Seconds on a clock that only moves forward. */

@@ -240,6 +240,5 @@ void comparison_write_json(const char *path, size_t count, const comparison *los
             write_spectrum(file, c->loss, "weights", when[i], &c->by_weights[i]);
         }
     }
-    if (ferror(file) | fclose(file))
-        leave(EXIT_FAILED, "cannot write '%s'", path);
+    close_written(file, path);
 }

@@ -22,12 +22,6 @@ static FILE *create(const char *path)
     return file;
 }
 
-static void finish(FILE *file, const char *path)
-{
-    if (ferror(file) | fclose(file))
-        leave(EXIT_FAILED, "cannot write '%s'", path);
-}
-
 /* NumPy's format 1.0: a magic, the length of a header, the header padded so that the data begin at a multiple of 64. */
 static void write_npy(const char *path, size_t rows, size_t columns, const float *values)
 {
@@ -42,7 +36,7 @@ static void write_npy(const char *path, size_t rows, size_t columns, const float
     fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, file); /* 0x76 = 118 bytes of header */
     fwrite(header, 1, sizeof header, file);
     fwrite(values, sizeof *values, rows * columns, file);
-    finish(file, path);
+    close_written(file, path);
 }
 
 static const char *name_of(const mio_dataset *images, size_t index)
@@ -65,7 +59,7 @@ static void write_csv(const char *path, const mio_dataset *images, size_t column
             fprintf(file, ",%.9g", (double)values[i * columns + j]);
         fputc('\n', file);
     }
-    finish(file, path);
+    close_written(file, path);
 }
 
 static void write_names(const char *path, const mio_dataset *images)
@@ -73,7 +67,7 @@ static void write_names(const char *path, const mio_dataset *images)
     FILE *file = create(path);
     for (size_t i = 0; i < mio_dataset_count(images); i++)
         fprintf(file, "%s\n", name_of(images, i));
-    finish(file, path);
+    close_written(file, path);
 }
 
 static void print_neighbours(mio_context *context, const mio_dataset *images, size_t dim, const float *features,

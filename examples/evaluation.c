@@ -35,8 +35,7 @@ void evaluation_end(evaluation *e)
 {
     if (e->json) {
         fputs("\n]\n", e->json);
-        if (ferror(e->json) | fclose(e->json))
-            leave(EXIT_FAILED, "cannot write the JSON file");
+        close_written(e->json, "the JSON file");
     }
     free(e->train_labels);
     free(e->test_labels);

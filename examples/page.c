@@ -47,8 +47,7 @@ FILE *page_begin(const char *path, const char *title)
 void page_end(FILE *page, const char *path)
 {
     fputs("</body></html>\n", page);
-    if (ferror(page) | fclose(page))
-        leave(EXIT_FAILED, "cannot write '%s'", path);
+    close_written(page, path);
 }
 
 void page_text(FILE *page, const char *text)

@@ -66,8 +66,9 @@ static int train(run *r, const char *output)
     progress_end(&r->bar);
     if (!r->saved && (!status || stop_signal))
         save(r);
-    if (ferror(r->metrics) | fclose(r->metrics))
-        leave(EXIT_FAILED, "cannot write the metrics in '%s'", output);
+    char metrics[4096];
+    snprintf(metrics, sizeof metrics, "%s/metrics.jsonl", output);
+    close_written(r->metrics, metrics);
     if (r->saved)
         leave(EXIT_FAILED, "%s", r->reason);
     if (stop_signal) {
@@ -121,6 +122,8 @@ static int pretrain(mio_context *context, mio_recipe *recipe, const pretrain_opt
     r.bar = progress_begin(mio_trainer_steps_done(r.trainer));
     const int code = train(&r, o->output);
 
+    signal(SIGINT, SIG_DFL); /* nothing is left to stop gently */
+    signal(SIGTERM, SIG_DFL);
     mio_trainer_release(r.trainer);
     mio_dataset_release(dataset);
     return code;

@@ -64,6 +64,8 @@ MIO_API mio_status mio_knn_search(mio_knn *knn, size_t count, size_t dim, const 
 /** A linear classifier on frozen features. One call at a time. */
 typedef struct mio_probe mio_probe;
 
+/** Name of the solver at index ("exact", "sgd"); NULL past the last one. */
+MIO_API const char *mio_probe_name_at(size_t index);
 /**
  * Makes a linear probe: "exact" (multinomial logistic regression with an L2 penalty on standardised features, to its
  * optimum by L-BFGS) or "sgd" (the MIO paper's: momentum 0.9, lr 0.01 x 0.98 an epoch, batch 32, 100 epochs, the epoch

@@ -19,6 +19,15 @@ mio_status mio__fail(mio_status status, const char *format, ...)
     return status;
 }
 
+mio_status mio__refuse_name(const char *noun, const char *given, const char *(*name_at)(size_t index))
+{
+    char known[sizeof last_error] = "";
+    size_t used = 0;
+    for (size_t i = 0; name_at(i) && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name_at(i));
+    return mio__fail(MIO_ERROR_ARGUMENT, "there is no %s '%.60s'; there are %s", noun, given ? given : "NULL", known);
+}
+
 const char *mio_last_error(void)
 {
     return last_error;

@@ -89,9 +89,7 @@ static const preset *find_preset(const char *name)
     for (size_t i = 0; name && i < PRESETS; i++)
         if (!strcmp(name, presets[i].name))
             return &presets[i];
-    mio__fail(MIO_ERROR_ARGUMENT,
-              "there is no augmentation preset '%s'; take none, mio-paper, mio-reference, mio-small, simclr or grey",
-              name ? name : "NULL");
+    mio__refuse_name("augmentation preset", name, mio_augment_name_at);
     return NULL;
 }
 

@@ -26,10 +26,7 @@ static mio_status find_format(const char *name, const struct format **format)
             *format = &formats[i];
             return MIO_OK;
         }
-    char names[200] = "";
-    for (size_t i = 0, used = 0; i < FORMAT_COUNT && used < sizeof names; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", formats[i].name);
-    return mio__fail(MIO_ERROR_ARGUMENT, "there is no dataset format '%s'; there are %s", name, names);
+    return mio__refuse_name("dataset format", name, mio_dataset_format_at);
 }
 
 mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,

@@ -1,4 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
+#include "core/file.h"
 #include "data/scan.h"
 
 #include "data/image.h"
@@ -111,10 +112,7 @@ typedef struct scan {
 
 static mio_status fail_io(const scan *work, const char *what)
 {
-    char reason[128] = "unknown error";
-    if (strerror_r(errno, reason, sizeof reason))
-        snprintf(reason, sizeof reason, "error %d", errno);
-    return mio__fail(MIO_ERROR_IO, "cannot %s '%s': %s", what, work->path, reason);
+    return mio__file_failure(what, work->path, errno);
 }
 
 static mio_status scan_folder(scan *work, size_t length, const way *outer);

@@ -1,4 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
+#include "core/file.h"
 #include "data/stream_private.h"
 
 #include <errno.h>
@@ -9,14 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static mio_status fail_io(const char *path, const char *what, int error)
-{
-    char reason[128] = "unknown error";
-    if (strerror_r(error, reason, sizeof reason))
-        snprintf(reason, sizeof reason, "error %d", error);
-    return mio__fail(MIO_ERROR_IO, "cannot %s '%s': %s", what, path, reason);
-}
 
 mio_status mio__stream_fail(const mio__stream *stream, uint64_t offset, const char *format, ...)
 {
@@ -58,7 +51,7 @@ static mio_status refill(mio__stream *stream)
         got = read(stream->file, stream->buffer, sizeof stream->buffer);
     while (got < 0 && errno == EINTR);
     if (got < 0)
-        return fail_io(stream->path, "read", errno);
+        return mio__file_failure("read", stream->path, errno);
     stream->inflater.next_in = stream->buffer;
     stream->inflater.avail_in = (unsigned)got;
     stream->file_offset += (uint64_t)got;
@@ -70,10 +63,10 @@ static mio_status open_file(mio__stream *stream)
     /* Without O_NONBLOCK a named pipe would wait for its writer before it can be refused. */
     stream->file = open(stream->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (stream->file < 0)
-        return fail_io(stream->path, "open", errno);
+        return mio__file_failure("open", stream->path, errno);
     struct stat facts;
     if (fstat(stream->file, &facts))
-        return fail_io(stream->path, "examine", errno);
+        return mio__file_failure("examine", stream->path, errno);
     if (!S_ISREG(facts.st_mode))
         return mio__fail(MIO_ERROR_IO, "cannot read '%s': it is not a regular file", stream->path);
     stream->file_size = (uint64_t)facts.st_size;
@@ -244,19 +237,9 @@ mio_status mio__stream_read_rest(mio__stream *stream, size_t limit, char **text,
     mio_status status = MIO_OK;
     do {
         const size_t step = 4096;
-        if (capacity - used < step) {
-            const size_t larger = capacity ? capacity * 2 : 2 * step;
-            char *grown = mio__alloc(stream->context, larger);
-            status = grown ? MIO_OK : MIO_ERROR_MEMORY;
-            if (status)
-                break;
-            if (used)
-                memcpy(grown, bytes, used);
-            mio__free(stream->context, bytes);
-            bytes = grown;
-            capacity = larger;
-        }
-        status = mio__stream_read(stream, bytes + used, step - 1, &got);
+        status = mio__grow(stream->context, (void **)&bytes, &capacity, used, used + step, 1);
+        if (!status)
+            status = mio__stream_read(stream, bytes + used, step - 1, &got);
         used += status ? 0 : got;
         if (!status && used > limit)
             status = mio__stream_fail(stream, limit, "longer than the %zu bytes that such a file may have", limit);
@@ -294,9 +277,4 @@ uint64_t mio__stream_bound(const mio__stream *stream)
 uint64_t mio__stream_offset(const mio__stream *stream)
 {
     return stream->in_member ? stream->offset - stream->member_start : stream->offset;
-}
-
-const char *mio__stream_path(const mio__stream *stream)
-{
-    return stream->path;
 }

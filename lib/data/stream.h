@@ -27,8 +27,6 @@ mio_status mio__stream_expect_end(mio__stream *stream);
 uint64_t mio__stream_bound(const mio__stream *stream);
 /** Place of the next byte in the decompressed file, or within the member. */
 uint64_t mio__stream_offset(const mio__stream *stream);
-/** Path of the file, borrowed. */
-const char *mio__stream_path(const mio__stream *stream);
 /** Records a MIO_ERROR_FORMAT that names file, member and offset, and returns it. */
 __attribute__((format(printf, 3, 4))) mio_status mio__stream_fail(const mio__stream *stream, uint64_t offset,
                                                                   const char *format, ...);

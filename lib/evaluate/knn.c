@@ -222,7 +222,6 @@ static void sort_best_first(mio__neighbour *list, size_t size)
 
 /* ---- search ---- */
 
-/* What one worker needs. */
 /* A class and what was voted for it: class -1 is an empty slot. However large labels are, only k of them can occur. */
 typedef struct ballot {
     int32_t class;
@@ -237,6 +236,7 @@ static size_t slot_count(size_t k)
     return slots;
 }
 
+/* What one worker needs. */
 typedef struct search_scratch {
     float *queries;      /* tiles x rows x stride, unit rows */
     float *similarities; /* TILE x TILE */

@@ -6,18 +6,25 @@
 
 static const mio__solver *const solvers[] = {&mio__probe_exact, &mio__probe_sgd};
 
+enum { SOLVERS = sizeof solvers / sizeof *solvers };
+
 MIO__DEFINE_SETTINGS_FUNCTIONS(probe)
+
+const char *mio_probe_name_at(size_t index)
+{
+    return index < SOLVERS ? solvers[index]->name : NULL;
+}
 
 mio_status mio_probe_create(mio_context *context, const char *solver, mio_probe **probe)
 {
     if (!context || !solver || !probe)
         return mio__fail(MIO_ERROR_ARGUMENT, "the context, the solver's name or the place for the new probe is NULL");
     const mio__solver *found = NULL;
-    for (size_t i = 0; i < sizeof solvers / sizeof *solvers; i++)
+    for (size_t i = 0; i < SOLVERS; i++)
         if (!strcmp(solver, solvers[i]->name))
             found = solvers[i];
     if (!found)
-        return mio__fail(MIO_ERROR_ARGUMENT, "there is no probe solver '%.60s'; there are exact, sgd", solver);
+        return mio__refuse_name("probe solver", solver, mio_probe_name_at);
     mio_probe *made = mio__alloc_zeroed(context, 1, sizeof *made);
     if (!made)
         return MIO_ERROR_MEMORY;

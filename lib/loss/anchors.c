@@ -11,12 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-static double steepest(const double *p)
-{
-    (void)p;
-    return 0;
-}
-
 /* Rows of a batch are taken in tiles, and these in at most so many pieces: each adds up what prototypes get from it. */
 enum { PIECES = 16 };
 
@@ -194,7 +188,7 @@ static const mio__parameter prototype_parameters[] = {
     [PROTOTYPE_CLASSES] = MIO__COUNT("classes", 10, "number of prototypes; labels are 0 .. classes - 1", "classes"),
 };
 
-static double steepest_prototype(const double *p)
+static double steepest(const double *p)
 {
     return mio__rate(p[TEMPERATURE]);
 }
@@ -406,7 +400,6 @@ static mio_status run_prototype(mio_loss *loss, double *value)
 const mio__loss_kind mio__loss_cam = {"cam",
                                       cam_parameters,
                                       3,
-                                      .steepest = steepest,
                                       .run = run_cam,
                                       .extra = extra,
                                       .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR | MIO__LOSS_NO_UNITS,
@@ -414,7 +407,7 @@ const mio__loss_kind mio__loss_cam = {"cam",
 const mio__loss_kind mio__loss_prototype = {"prototype",
                                             prototype_parameters,
                                             2,
-                                            .steepest = steepest_prototype,
+                                            .steepest = steepest,
                                             .run = run_prototype,
                                             .extra = extra,
                                             .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR | MIO__LOSS_ROWS,

@@ -35,13 +35,6 @@ static const mio__parameter vicreg_parameters[] = {
     [COVARIANCE] = MIO__WEIGHT("covariance_weight", 1, "weight of the covariances between different columns"),
 };
 
-/* No pass has a rate. */
-static double steepest(const double *p)
-{
-    (void)p;
-    return 0;
-}
-
 /* A weight that would take the matrix beyond float asks for double. */
 static double steepest_barlow(const double *p)
 {
@@ -383,6 +376,6 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
                                                .steepest = steepest_barlow, .run = run_barlow, .extra = extra,
                                                .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
-const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3, .steepest = steepest,
+const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3,
                                          .run = run_vicreg, .extra = extra,
                                          .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};

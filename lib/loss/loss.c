@@ -2,7 +2,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* In alphabetical order. */
@@ -26,11 +25,7 @@ static const mio__loss_kind *find_kind(const char *name)
     for (size_t i = 0; name && i < KIND_COUNT; i++)
         if (!strcmp(name, kinds[i]->name))
             return kinds[i];
-    char known[512] = "";
-    size_t used = 0;
-    for (size_t i = 0; i < KIND_COUNT && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", kinds[i]->name);
-    mio__fail(MIO_ERROR_ARGUMENT, "there is no loss '%s'; there are %s", name ? name : "NULL", known);
+    mio__refuse_name("loss", name, mio_loss_name_at);
     return NULL;
 }
 
@@ -158,6 +153,11 @@ static mio_status extra_bytes(const mio_loss *loss, const mio__pair_plan *plan, 
                               mio_loss_name(loss), plan->pairs, plan->dim);
 }
 
+double mio__loss_steepest(const mio_loss *loss)
+{
+    return loss->kind->steepest ? loss->kind->steepest(loss->settings.values) : 0;
+}
+
 static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepest)
 {
     mio__pair_plan plan;
@@ -195,9 +195,8 @@ mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *va
     loss->advances = 0;
     mio__loss_read_tensors(loss);
     mio_status status = check_shape(loss, batch->pairs, batch->dim);
-    const double steepest = loss->kind->steepest(p);
     if (!status)
-        status = begin(loss, batch, steepest);
+        status = begin(loss, batch, mio__loss_steepest(loss));
     if (!status && loss->kind->run)
         status = loss->kind->run(loss, &result);
     else if (!status)
@@ -284,7 +283,7 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
     mio__pair_plan plan;
     if (!status)
         status = mio__pair_plan_make(loss->context, pairs, dim, element_size,
-                                     loss->kind->steepest(loss->settings.values), loss->pairs.storage, &plan);
+                                     mio__loss_steepest(loss), loss->pairs.storage, &plan);
     size_t extra = 0;
     if (!status)
         status = extra_bytes(loss, &plan, &extra);

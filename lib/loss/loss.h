@@ -32,7 +32,7 @@ typedef struct mio__loss_kind {
     const char *name;
     const mio__parameter *parameters;
     size_t parameter_count;
-    /** The largest rate (1 / temperature) that its passes over tiles use. */
+    /** The largest rate (1 / temperature) that its passes over tiles use; NULL: none has a rate. */
     double (*steepest)(const double *p);
     /** Value of the batch that pairs holds; also writes the gradients that the batch asks for. Or: */
     double (*compute)(mio__pairs *pairs, const double *p);
@@ -140,6 +140,8 @@ double mio__sigmoid(double x);
 /** log(exp(a) + exp(b)); either may be -infinity. */
 double mio__log_add(double a, double b);
 
+/** The largest rate that a pass of the loss uses; 0 where none has one. */
+double mio__loss_steepest(const mio_loss *loss);
 /** mio_loss_compute in two steps, for a caller who may have to take the batch back: the state moves on in the second. */
 mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *value);
 void mio__loss_advance(mio_loss *loss);

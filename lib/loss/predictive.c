@@ -6,12 +6,6 @@
 
 #include <string.h>
 
-static double steepest(const double *p)
-{
-    (void)p;
-    return 0;
-}
-
 /* Whether a row has a direction: |unit|^2. */
 static double present(const double *row, size_t width)
 {
@@ -96,14 +90,12 @@ static mio_status run_simsiam(mio_loss *loss, double *value)
 const mio__loss_kind mio__loss_byol = {"byol",
                                        NULL,
                                        0,
-                                       .steepest = steepest,
                                        .run = run_byol,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
                                                 MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};
 const mio__loss_kind mio__loss_simsiam = {"simsiam",
                                           NULL,
                                           0,
-                                          .steepest = steepest,
                                           .run = run_simsiam,
                                           .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
                                                    MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};

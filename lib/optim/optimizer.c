@@ -66,8 +66,7 @@ static const mio__optimizer_kind *find_kind(const char *name)
     for (size_t i = 0; name && i < KIND_COUNT; i++)
         if (!strcmp(name, kinds[i]->name))
             return kinds[i];
-    mio__fail(MIO_ERROR_ARGUMENT, "there is no optimizer '%s'; there are %s, %s, %s", name ? name : "NULL",
-              kinds[0]->name, kinds[1]->name, kinds[2]->name);
+    mio__refuse_name("optimizer", name, mio_optimizer_name_at);
     return NULL;
 }
 

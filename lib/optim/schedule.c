@@ -130,8 +130,7 @@ mio_status mio_schedule_create(mio_context *context, const char *name, mio_sched
         if (!strcmp(name, kinds[i].name))
             kind = &kinds[i];
     if (!kind)
-        return mio__fail(MIO_ERROR_ARGUMENT, "there is no schedule '%s'; there are %s, %s, %s", name ? name : "NULL",
-                         kinds[0].name, kinds[1].name, kinds[2].name);
+        return mio__refuse_name("schedule", name, mio_schedule_name_at);
     mio_schedule *made = mio__alloc_zeroed(context, 1, sizeof *made);
     if (!made)
         return MIO_ERROR_MEMORY;

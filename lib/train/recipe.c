@@ -68,16 +68,10 @@ const char *mio_recipe_meaning_at(size_t index)
 
 static const mio__recipe_kind *find_kind(const char *name)
 {
-    char known[256] = "";
-    size_t used = 0;
-    for (size_t i = 0; mio__recipe_kind_at(i); i++) {
-        if (name && !strcmp(name, mio__recipe_kind_at(i)->name))
+    for (size_t i = 0; name && mio__recipe_kind_at(i); i++)
+        if (!strcmp(name, mio__recipe_kind_at(i)->name))
             return mio__recipe_kind_at(i);
-        if (used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
-                                     mio__recipe_kind_at(i)->name);
-    }
-    mio__fail(MIO_ERROR_ARGUMENT, "there is no recipe '%.60s'; there are %s", name ? name : "NULL", known);
+    mio__refuse_name("recipe", name, mio_recipe_name_at);
     return NULL;
 }
 
@@ -331,42 +325,36 @@ static mio_status choose(mio_recipe *recipe, size_t index, mio__part chosen)
     return MIO_OK;
 }
 
+/* The new part takes the old one's place, or is released. */
+#define DEFINE_CHOOSE(noun, index)                                                                                     \
+    static mio_status choose_##noun(mio_recipe *recipe, const char *name)                                              \
+    {                                                                                                                  \
+        mio_##noun *made = NULL;                                                                                       \
+        mio_status status = mio_##noun##_create(recipe->context, name, &made);                                         \
+        if (!status)                                                                                                   \
+            status = choose(recipe, index, (mio__part){#noun, made, &mio__part_##noun});                               \
+        mio_##noun *unused = status ? made : recipe->noun;                                                             \
+        if (!status)                                                                                                   \
+            recipe->noun = made;                                                                                       \
+        mio_##noun##_release(unused);                                                                                  \
+        return status;                                                                                                 \
+    }
+
+DEFINE_CHOOSE(loss, PART_LOSS)
+DEFINE_CHOOSE(optimizer, PART_OPTIMIZER)
+DEFINE_CHOOSE(schedule, PART_SCHEDULE)
+
 mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const char *name)
 {
     if (!recipe)
         return mio__settings_null("recipe");
-    mio_loss *loss = NULL;
-    mio_optimizer *optimizer = NULL;
-    mio_schedule *schedule = NULL;
-    mio_status status = MIO_ERROR_ARGUMENT;
-    if (part && !strcmp(part, "loss")) {
-        status = mio_loss_create(recipe->context, name, &loss);
-        if (!status && !(status = choose(recipe, PART_LOSS, (mio__part){"loss", loss, &mio__part_loss}))) {
-            mio_loss_release(recipe->loss);
-            recipe->loss = mio_loss_retain(loss);
-        }
-    } else if (part && !strcmp(part, "optimizer")) {
-        status = mio_optimizer_create(recipe->context, name, &optimizer);
-        if (!status &&
-            !(status = choose(recipe, PART_OPTIMIZER, (mio__part){"optimizer", optimizer, &mio__part_optimizer}))) {
-            mio_optimizer_release(recipe->optimizer);
-            recipe->optimizer = mio_optimizer_retain(optimizer);
-        }
-    } else if (part && !strcmp(part, "schedule")) {
-        status = mio_schedule_create(recipe->context, name, &schedule);
-        if (!status &&
-            !(status = choose(recipe, PART_SCHEDULE, (mio__part){"schedule", schedule, &mio__part_schedule}))) {
-            mio_schedule_release(recipe->schedule);
-            recipe->schedule = mio_schedule_retain(schedule);
-        }
-    } else {
-        mio__fail(MIO_ERROR_ARGUMENT, "a recipe's part can be loss, optimizer or schedule, not '%.60s'",
-                  part ? part : "NULL");
-    }
-    mio_loss_release(loss);
-    mio_optimizer_release(optimizer);
-    mio_schedule_release(schedule);
-    return status;
+    if (part && !strcmp(part, "loss"))
+        return choose_loss(recipe, name);
+    if (part && !strcmp(part, "optimizer"))
+        return choose_optimizer(recipe, name);
+    if (part && !strcmp(part, "schedule"))
+        return choose_schedule(recipe, name);
+    return mio__fail(MIO_ERROR_ARGUMENT, "a recipe's part can be loss, optimizer or schedule, not '%.60s'", part ? part : "NULL");
 }
 
 /* ---- building ---- */

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes that a broken file of a few thousand may cost: a header that promises more must be held against the file first. */
+enum { MOST = 16 << 20 };
+
 static test_allocator allocator;
 static mio_context *context;
 
@@ -64,7 +67,7 @@ static mio_status open_victim(const victim *it, size_t *count)
     if (status) {
         ck_assert_ptr_null(dataset);
         ck_assert_msg(status == MIO_ERROR_FORMAT || status == MIO_ERROR_UNSUPPORTED || status == MIO_ERROR_ARGUMENT ||
-                          status == MIO_ERROR_IO || status == MIO_ERROR_MEMORY,
+                          status == MIO_ERROR_IO,
                       "%s", mio_status_name(status));
         return status;
     }
@@ -115,7 +118,10 @@ static void change_bytes(const victim *it, size_t rounds)
                                          (unsigned char)(random >> 20)};
         whole.bytes[at] = values[random >> 5 & 3];
         sample_write(it->file, whole.bytes, whole.size);
+        allocator.peak = 0;
         refused += open_victim(it, &count) != MIO_OK;
+        ck_assert_msg(allocator.peak < MOST, "%s with byte %zu = %u takes %zu bytes", it->file, at, whole.bytes[at],
+                      (size_t)allocator.peak);
         whole.bytes[at] = before;
     }
     ck_assert_msg(refused || !rounds, "%s: no change was noticed", it->file);

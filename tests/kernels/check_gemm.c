@@ -48,11 +48,14 @@ static double product(const mio__gemm *gemm, const mio__real *a, const mio__real
     return sum;
 }
 
-static void check_one(const mio__gemm *gemm, size_t count)
+typedef void (*gemm_function)(const mio__gemm *gemm, const mio__real *const *a, const mio__real *const *b, mio__real *c,
+                              size_t count);
+
+static void check_with(gemm_function run, const mio__gemm *gemm, size_t count)
 {
     static operands o;
     fill(&o, gemm, count);
-    mio__gemm_run(gemm, o.a, o.b, o.c, count);
+    run(gemm, o.a, o.b, o.c, count);
     const double length = (double)(gemm->k * count);
     const double bound =
         4 * (sizeof(mio__real) == sizeof(float) ? FLT_EPSILON : DBL_EPSILON) * sqrt(length) * log2(length + 2);
@@ -75,6 +78,13 @@ static void check_one(const mio__gemm *gemm, size_t count)
         if (o.a[r] != o.memory + 1 + r * a_size || o.b[r] != o.memory + 1 + count * a_size + r * b_size)
             ck_abort_msg("entry %zu of the lists has moved", r);
     free(o.memory);
+}
+
+/* What this CPU runs, and the plain C that stands in for it elsewhere. */
+static void check_one(const mio__gemm *gemm, size_t count)
+{
+    check_with(mio__gemm_run, gemm, count);
+    check_with(mio__gemm_run_reference, gemm, count);
 }
 
 /* Case i: the transpositions and whether it accumulates. */

@@ -40,7 +40,8 @@ MIO_API mio_status mio_augment_get(const mio_augment *augment, const char *param
 MIO_API size_t mio_augment_parameter_count(const mio_augment *augment);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_augment_parameter(const mio_augment *augment, size_t index, mio_parameter_info *info);
-/** Per-channel mean and deviation subtracted and divided by at the end, in units of [0,1]. Default 0 and 1. */
+/** Per-channel mean and deviation subtracted and divided by at the end, in units of [0,1]. Default 0 and 1.
+    Errors: MIO_ERROR_ARGUMENT (another number of channels than the views', a value that is not finite, a deviation of 0). */
 MIO_API mio_status mio_augment_set_normalization(mio_augment *augment, size_t channels, const double *mean,
                                                  const double *deviation);
 /**

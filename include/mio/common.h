@@ -31,7 +31,7 @@ typedef enum mio_status {
     MIO_ERROR_UNSUPPORTED = 5, /**< this build or this CPU lacks the feature */
     MIO_ERROR_STATE = 6,       /**< the call needs another call first */
     MIO_ERROR_CANCELLED = 7,   /**< a cancel request or a callback ended the call */
-    MIO_ERROR_COMM = 8,        /**< another rank failed or cannot be reached */
+    MIO_ERROR_COMM = 8,        /**< reserved for training on several machines; no call returns it yet */
     MIO_ERROR_INTERNAL = 9     /**< a defect in libmio */
 } mio_status;
 
@@ -40,7 +40,8 @@ MIO_API const char *mio_status_name(mio_status status);
 
 /**
  * The calling thread's last failure in words: the culprit and the remedy. Never NULL; "" before any failure. Success
- * does not clear it. The text is valid until the thread's next failure.
+ * does not clear it. The text is valid until the thread's next failure. Read it on the thread that made the call, before
+ * that thread calls libmio again: runtimes that move work between threads must hold the thread so long, or copy the text.
  */
 MIO_API const char *mio_last_error(void);
 

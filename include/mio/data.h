@@ -88,9 +88,10 @@ MIO_API size_t mio_dataset_count(const mio_dataset *dataset);
 MIO_API size_t mio_dataset_channels(const mio_dataset *dataset);
 /** Size of one image; they differ only in "folder" and "flat". Either pointer may be NULL. */
 MIO_API mio_status mio_dataset_image_size(const mio_dataset *dataset, size_t index, size_t *height, size_t *width);
-/** Copies one image out: height x width x channels bytes, packed; capacity in bytes. */
+/** Copies one image out: height x width x channels bytes, packed. Errors: MIO_ERROR_ARGUMENT (no such image; capacity, in bytes,
+    below its size). */
 MIO_API mio_status mio_dataset_image(const mio_dataset *dataset, size_t index, size_t capacity, uint8_t *pixels);
-/** Label of one image, -1 where there is none. Splits of a "folder" are opened each on its own, and each numbers its own classes:
+/** Label of one image, -1 where there is none. Errors: MIO_ERROR_ARGUMENT (no such image). Splits of a "folder" are opened each on its own, and each numbers its own classes:
     compare their names. */
 MIO_API mio_status mio_dataset_label(const mio_dataset *dataset, size_t index, int32_t *label);
 /** Number of classes: the highest label + 1, 0 without labels. A subset or a split has its parent's. */
@@ -106,7 +107,8 @@ MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t la
  */
 MIO_API mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, const char **name);
 
-/** The images at the given indices, in that order, sharing the pixels of the parent. */
+/** The images at the given indices, in that order, sharing the pixels of the parent, which it keeps alive; the caller
+    releases it. Errors: MIO_ERROR_ARGUMENT (no such image; none at all), MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices,
                                       mio_dataset **subset);
 /**
@@ -117,7 +119,8 @@ MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const 
  */
 MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t seed, mio_dataset **first,
                                      mio_dataset **second);
-/** Per-channel mean and population standard deviation over all pixels, in units of [0,1]. */
+/** Per-channel mean and population standard deviation over all pixels, `channels` values each, in units of [0,1].
+    Errors: MIO_ERROR_ARGUMENT (a NULL, another number of channels). */
 MIO_API mio_status mio_dataset_statistics(const mio_dataset *dataset, size_t channels, double *mean,
                                           double *deviation);
 

@@ -115,7 +115,7 @@ MIO_API void mio_encoder_release(mio_encoder *encoder);
 
 /**
  * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast),
- * "initialization" (how mio_encoder_initialize draws convolutions: torchvision's way or PyTorch's default), "precision" (fp32
+ * "initialization" (how mio_encoder_initialize draws convolutions: "torchvision", or "uniform", PyTorch's default), "precision" (fp32
  * or bf16: what activations and the factors of products are stored in, while weights, sums and statistics stay fp32; may
  * change between passes; errors: MIO_ERROR_UNSUPPORTED on a CPU without AVX-512 BF16), or
  * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
@@ -207,21 +207,23 @@ MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *c
  */
 MIO_API mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t channels, const double *mean,
                                                  const double *deviation);
-/** Copies them out. */
+/** Copies mean and deviation out, `channels` values each, which must be the encoder's number. */
 MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean,
                                                  double *deviation);
 
 /** Draws all weights afresh as "initialization" says; linear layers uniform within 1/sqrt(fan-in), batch norm the identity. */
 MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
 
-/** Number of weights and running statistics. */
+/** Number of tensors: weights and running statistics. */
 MIO_API size_t mio_encoder_tensor_count(const mio_encoder *encoder);
 /** Describes the tensor at index. */
 MIO_API mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tensor_info *info);
-/** Copies a tensor out or in, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT, also for a
-    non-finite value, naming tensor and place. */
+/** Copies a tensor out, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT. */
 MIO_API mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values);
-/** The way in. */
+/**
+ * Copies a tensor in, in PyTorch's layout; count must equal its size. A forward pass cannot be gone back over after it.
+ * Errors: MIO_ERROR_ARGUMENT (an unknown name, another count, a non-finite value: tensor and place are named).
+ */
 MIO_API mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values);
 /** Copies the gradient of a trainable tensor, as the last mio_encoder_backward left it, in PyTorch's layout. */
 MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const char *name, size_t count, float *values);

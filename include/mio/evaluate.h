@@ -139,7 +139,8 @@ MIO_API mio_status mio_finetune_parameter(const mio_finetune *finetune, size_t i
  */
 MIO_API mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_dataset *validation,
                                     mio_augment *augment);
-/** Classes of every image of a dataset. */
+/** Classes of every image of a dataset: mio_dataset_count values. Errors: MIO_ERROR_STATE (before a run), MIO_ERROR_ARGUMENT,
+    MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_finetune_predict(mio_finetune *finetune, const mio_dataset *dataset, int32_t *predictions);
 
 #ifdef __cplusplus

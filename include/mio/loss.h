@@ -50,9 +50,11 @@ MIO_API mio_status mio_loss_parameter(const mio_loss *loss, size_t index, mio_pa
  * (mio_loss_set_batch); byol, simsiam, moco and nnclr take targets (mio_loss_set_targets), else z of the other view
  * stands for them as a constant; in moco z1 are queries, z2 keys, and grad_z2 is 0. Queues and moving averages move on
  * in a call that asks for a gradient, and stay in one that asks for the value alone.
- * Errors: MIO_ERROR_STATE (labels or indices are missing, or given for another number of pairs), MIO_ERROR_ARGUMENT
- * (fewer than 2 pairs where the loss has negatives or statistics, dim 0, a NULL or non-finite input: the
- * message names array, row and column), MIO_ERROR_MEMORY.
+ * Errors: MIO_ERROR_STATE (labels or indices are missing; labels, indices or targets are of another shape than the batch;
+ * the queue or a learnable tensor has another width), MIO_ERROR_ARGUMENT (fewer than 2 pairs where the loss has negatives or
+ * statistics, dim 0, a label beyond "classes", a NULL or non-finite input: the message names array, row and column),
+ * MIO_ERROR_MEMORY; of a custom loss what its callback returns, MIO_ERROR_STATE if it makes a gradient that is not finite, and
+ * MIO_ERROR_UNSUPPORTED in double if it has no compute_f64.
  * Work space: O(pairs x dim), kept by the loss; no pairs x pairs matrix at any size.
  * Numerics: sums in double, in an order that does not depend on the thread count. Where a temperature of negatives is
  * below 0.05 (hcl: 0.05 (1 + beta); schane: 0.1; siglip: scale or bias above 20) float would lose digits, and the whole
@@ -66,8 +68,8 @@ MIO_API mio_status mio_loss_compute_f64(mio_loss *loss, size_t pairs, size_t dim
                                         double *value, double *grad_z1, double *grad_z2);
 
 /**
- * Labels and dataset indices of the batches to come: copied, and valid until the next call. Each holds `count` values,
- * one an image (both views have the same); either may be NULL, and is then forgotten, as is everything with count 0.
+ * Labels and dataset indices of the batches to come, `count` values each, one for each image (both its views have the
+ * same). Copied; every compute uses them until the next mio_loss_set_batch. A NULL, or count 0, clears what was set.
  * A compute of another number of pairs is refused (MIO_ERROR_STATE) while the loss uses them.
  * labels: supcon (without them NT-Xent), schane, cam, prototype. A negative label makes the image a class of its own in
  * supcon and schane; cam and prototype need 0 .. classes - 1. indices: sogclr, which keeps a number for every index up
@@ -112,9 +114,12 @@ MIO_API mio_status mio_loss_tensor(const mio_loss *loss, size_t index, mio_tenso
  * Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_STATE (not made yet).
  */
 MIO_API mio_status mio_loss_get_tensor(const mio_loss *loss, const char *name, size_t count, double *values);
-/** The way in; makes a tensor that is not made yet, with dim = count / classes. */
+/**
+ * Copies a tensor in, as mio_loss_get_tensor gives it; makes one that is not made yet, with dim = count / classes.
+ * Errors: MIO_ERROR_ARGUMENT (an unknown name, another count, a non-finite value), MIO_ERROR_MEMORY.
+ */
 MIO_API mio_status mio_loss_set_tensor(mio_loss *loss, const char *name, size_t count, const double *values);
-/** Copies out the gradient that the last compute found, be it in float or double. */
+/** Copies out the gradient that the last compute found, be it in float or double. Errors: as mio_loss_get_tensor. */
 MIO_API mio_status mio_loss_get_gradient(const mio_loss *loss, const char *name, size_t count, double *values);
 
 /** A loss of the caller's own. struct_size is set to sizeof(mio_loss_callback). */
@@ -131,7 +136,8 @@ typedef struct mio_loss_callback {
 } mio_loss_callback;
 
 /**
- * Makes a loss of the caller's own, to be used wherever a loss is: on arrays and in a trainer. It has no parameters.
+ * Makes a loss of the caller's own, to be used wherever a loss is: on arrays and in a trainer. It has no parameters, and
+ * sees rows alone: no labels, indices or targets.
  * name: for messages and checkpoints, 1 to 100 bytes; copied. user must live as long as the loss.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set), MIO_ERROR_MEMORY.
  */
@@ -141,7 +147,8 @@ MIO_API mio_status mio_loss_create_custom(mio_context *context, const char *name
 /** How many rows of the last computed batch (both views) were exactly zero. */
 MIO_API mio_status mio_loss_zero_rows(const mio_loss *loss, size_t *rows);
 /**
- * Bytes of work space that mio_loss_compute (element_size 4) or _f64 (8) needs at a given size. What a loss keeps from
+ * Bytes of work space that mio_loss_compute (element_size 4) or _f64 (8) needs at a given size, with the context's present
+ * "threads". What a loss keeps from
  * batch to batch (queue, tensors, moving averages) and what was given to it comes on top.
  */
 MIO_API mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t dim, size_t element_size,

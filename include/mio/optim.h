@@ -1,4 +1,4 @@
-/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. */
+/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. What a _create gives, the caller releases. */
 #ifndef MIO_OPTIM_H
 #define MIO_OPTIM_H
 
@@ -39,11 +39,14 @@ MIO_API mio_status mio_optimizer_parameter(const mio_optimizer *optimizer, size_
  */
 MIO_API mio_status mio_optimizer_set_exclusions(mio_optimizer *optimizer, size_t count, const char *const *patterns);
 
-/** Adds every trainable tensor of an encoder; the optimizer keeps the encoder alive. */
+/**
+ * Adds every trainable tensor of an encoder; the optimizer keeps the encoder alive.
+ * Errors: MIO_ERROR_ARGUMENT (the encoder has been added already), MIO_ERROR_MEMORY; the optimizer is then as before.
+ */
 MIO_API mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *encoder);
 /**
  * Adds an array of the caller's: values and gradients stay the caller's and must outlive the optimizer's last step.
- * rank: how many dimensions it has (1 for a bias).
+ * rank: how many dimensions it has (1 for a bias). Errors: MIO_ERROR_ARGUMENT (a NULL, count 0), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, size_t rank, size_t count,
                                            float *values, const float *gradients);

@@ -16,7 +16,9 @@ typedef struct mio_trainer mio_trainer;
 /**
  * Joins the parts of a training run, all kept alive: the optimizer gets the encoder's tensors (unless it has them), the
  * encoder needs a projector (and if it makes predictions, of the projections' width), the loader must give 2 views.
- * Errors: MIO_ERROR_ARGUMENT (a NULL, or parts that do not fit so), MIO_ERROR_MEMORY.
+ * An optimizer serves one trainer: a step moves everything that it has.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, or parts that do not fit so), MIO_ERROR_STATE (a learnable tensor of the loss has another
+ * width than the projections), MIO_ERROR_MEMORY; the optimizer is then as before.
  */
 MIO_API mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimizer *optimizer,
                                       mio_schedule *schedule, mio_loader *loader, mio_trainer **trainer);
@@ -38,7 +40,7 @@ MIO_API void mio_trainer_release(mio_trainer *trainer);
  * have running statistics of their own, which are not averaged. It is part of checkpoints.
  * "micro_batch" (0: none): the encoder works on so many images of a view at once, and the loss still sees the whole batch.
  * All images are embedded, the loss gives the gradients of all projections, and each micro-batch is embedded once more and
- * gone back over; its weight gradients are added in order. Without batch norm that is the gradient of the whole batch;
+ * back-propagated through; its weight gradients are added in order. Without batch norm that is the gradient of the whole batch;
  * batch norm takes the statistics of each micro-batch, and updates the running ones once for each, in the order of the
  * images. The batch must be a multiple of micro_batch, "join_views" 0.
  * Memory: for each image of a batch its views, 2 x height x width x channels floats in each of the loader's 1 +
@@ -58,8 +60,8 @@ MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t inde
 
 /**
  * What one step did. The caller sets struct_size. The monitors, from positive_similarity on, are taken every
- * "monitor_interval" steps, from the first 512 pairs of the batch, before the weights change; NAN on the other steps, where
- * the loss gives the two mean similarities if it has them.
+ * "monitor_interval" steps, from the first 512 pairs of the batch, before the weights change; NAN on the other steps, but for the
+ * two mean similarities, where the loss found those of the projections itself.
  */
 typedef struct mio_step_report {
     size_t struct_size;          /**< sizeof(mio_step_report) */
@@ -116,7 +118,8 @@ MIO_API uint64_t mio_trainer_steps_done(const mio_trainer *trainer);
 
 /**
  * Saves everything that the next step depends on. Compressed, CRC-checked, written to a temporary file beside path, synced
- * and renamed: a killed process leaves the old checkpoint or the new one.
+ * and renamed: a killed process leaves the old checkpoint or the new one. Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY,
+ * MIO_ERROR_STATE (something is not finite and could not be restored: it is named, and the old file stays).
  */
 MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path);
 /**
@@ -124,7 +127,8 @@ MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path
  * fit (the message says what) the trainer is unchanged. The parameters of all parts come back too, but for those that no
  * step depends on ("epochs", "steps", "monitor_interval", "prefetch") and for a schedule's "total" that is the length of the
  * run (see mio_recipe): a longer or shorter run stretches its schedule. Logs a warning if the kernel target differs. A run
- * in bf16 goes on in fp32, with a warning, where the CPU has no bf16.
+ * in bf16 goes on in fp32, with a warning, where the CPU has no bf16. Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (a broken file, or
+ * of another network or optimizer), MIO_ERROR_ARGUMENT (of another loss, schedule or dataset), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 
@@ -159,11 +163,15 @@ MIO_API mio_status mio_recipe_get(const mio_recipe *recipe, const char *paramete
 MIO_API size_t mio_recipe_parameter_count(const mio_recipe *recipe);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_parameter_info *info);
-/** Replaces a part by another kind: part "loss", "optimizer" or "schedule"; its parameters return to their defaults. */
+/** Replaces a part by another kind: part "loss", "optimizer" or "schedule"; its parameters return to their defaults.
+    Errors: MIO_ERROR_ARGUMENT (another part, an unknown name: the known ones are listed), MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const char *name);
 /**
  * Builds the trainer for a dataset: encoder for its image size and channels (or "encoder.height"/"encoder.width"),
- * normalisation from the dataset's own statistics.
+ * normalisation from the dataset's own statistics. The caller releases the trainer, which keeps the dataset alive; the recipe
+ * may be changed, built again or released.
+ * Errors: MIO_ERROR_ARGUMENT (images of several sizes without "encoder.height", less than one batch, parameters that do not fit
+ * each other), MIO_ERROR_UNSUPPORTED (bf16 on this CPU), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_trainer **trainer);
 

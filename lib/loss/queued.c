@@ -83,7 +83,7 @@ static void advance_moco(mio_loss *loss)
 
 /* ---- nnclr ---- */
 
-/* extra: scratch, then the neighbours' rows, their places and cosines. */
+/* extra: scratch, then the neighbours' rows, their cosines and places. */
 typedef struct neighbours {
     void *scratch, *rows;
     size_t *nearest;
@@ -113,8 +113,8 @@ static neighbours carve(const mio_loss *loss)
 {
     const mio__pair_plan *plan = &loss->pairs.plan;
     char *rows = (char *)loss->extra + rounded(mio__cross_bytes(plan));
-    char *nearest = rows + rounded(rows_bytes(plan));
-    return (neighbours){loss->extra, rows, (size_t *)nearest, (double *)nearest + plan->slots_per_view};
+    double *cosine = (double *)(rows + rounded(rows_bytes(plan)));
+    return (neighbours){loss->extra, rows, (size_t *)(cosine + plan->slots_per_view), cosine};
 }
 
 /* The projections of a view, in the passes' type, into rows; or the view's own unit vectors. */

@@ -6,25 +6,25 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
-static const char *const initializations[] = {"torchvision", "uniform", NULL};
+const char *const mio__algorithm_names[] = {"exact", "accurate", "fast", NULL};
+const char *const mio__initialization_names[] = {"torchvision", "uniform", NULL};
 
-static const char *const precisions[] = {"fp32", "bf16", NULL};
+const char *const mio__precision_names[] = {"fp32", "bf16", NULL};
 
 enum { PARAMETER_ALGORITHM, PARAMETER_BATCH_INVARIANT, PARAMETER_INITIALIZATION, PARAMETER_PRECISION, PARAMETER_COUNT };
 
 static const mio__parameter parameters[PARAMETER_COUNT] = {
-    [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
+    [PARAMETER_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, mio__algorithm_names,
                              "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles",
                              ""},
     [PARAMETER_BATCH_INVARIANT] =
         {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
          "give an image the same bits alone and among others, at a higher cost for few images", ""},
     [PARAMETER_INITIALIZATION] =
-        {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0, initializations,
+        {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0, mio__initialization_names,
          "how mio_encoder_initialize draws convolutions: Kaiming normal over the fan-out, or uniform within 1/sqrt(fan-in), "
          "PyTorch's default", ""},
-    [PARAMETER_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, precisions,
+    [PARAMETER_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
                              "what activations and the factors of products are stored in; weights, sums and statistics are "
                              "fp32. bf16 needs a CPU with AVX-512 BF16", ""},
 };

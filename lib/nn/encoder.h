@@ -28,6 +28,8 @@ size_t mio__encoder_tensors(const mio_encoder *encoder, const mio__tensor **tens
 mio_status mio__encoder_make_gradients(mio_encoder *encoder);
 /** To be called after tensors were changed from outside: derived weights are then made afresh before the next pass. */
 void mio__encoder_changed(mio_encoder *encoder);
+/** Choices of the parameters "algorithm", "initialization" and "precision", which recipes have too. */
+extern const char *const mio__algorithm_names[], *const mio__initialization_names[], *const mio__precision_names[];
 
 /** Another encoder of the same network, with the same parameters, weights, running statistics, normalisation and choices. */
 mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy);

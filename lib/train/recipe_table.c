@@ -1,14 +1,12 @@
 #include "train/recipe.h"
 
 #include "kernels/conv.h"
+#include "nn/encoder.h"
 #include "train/momentum.h"
 
 #include <mio/encoder.h>
 
 static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL};
-static const char *const initializations[] = {"torchvision", "uniform", NULL};
-static const char *const algorithms[] = {"exact", "accurate", "fast", NULL};
-static const char *const precisions[] = {"fp32", "bf16", NULL};
 static const char *const norms[] = {"none", "plain", "affine", NULL};
 
 const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
@@ -19,12 +17,12 @@ const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] =
     [MIO__RECIPE_STEM] = {"stem", MIO_PARAMETER_CHOICE, MIO_STEM_SMALL, 0, 0, 0, 0, stems, "first layers", ""},
     [MIO__RECIPE_IMAGENET_STEM_FROM] = {"imagenet_stem_from", MIO_PARAMETER_INTEGER, 64, 0, 1e6, 0, 0, NULL,
                                         "views of at least this size take the imagenet stem instead; 0: none", "pixels"},
-    [MIO__RECIPE_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, initializations,
+    [MIO__RECIPE_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, mio__initialization_names,
                                     "first weights of convolutions: Kaiming normal over the fan-out, or PyTorch's default: "
                                     "smaller, so that a learning rate counts for more under batch norm", ""},
-    [MIO__RECIPE_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, algorithms,
+    [MIO__RECIPE_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, mio__algorithm_names,
                                "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
-    [MIO__RECIPE_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, precisions,
+    [MIO__RECIPE_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
                                "what activations and the factors of products are stored in; weights, sums and statistics "
                                "are fp32. bf16 needs a CPU with AVX-512 BF16", ""},
     [MIO__RECIPE_HEIGHT] = {"height", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,

@@ -2,7 +2,7 @@
 
 #include "kernels/conv_direct.h"
 
-/* Columns of one GEMM, of one whose weights are asked for ahead at most, and of a shared block; transformed weights beyond
+/* Columns of one GEMM, of one whose weights are prefetched at most, and of a shared block; transformed weights beyond
    this many elements stream through the cache, so that all workers share each point's; fewest items that keep workers busy;
    fewest long ones for each worker. */
 enum {
@@ -294,7 +294,7 @@ void mio__winograd_pass_run(mio_context *context, const mio__winograd_pass *pass
         mio__parallel(context, workers, (tiles + pass->slots - 1) / pass->slots, private_item, &job);
         return;
     }
-    /* Weights that stream from memory are asked for ahead, best in long runs. */
+    /* Weights that stream from memory are prefetched, best in long runs. */
     job.span = pass->whole.streamed && pass->tiling.points >= LONG_ITEMS * workers ? pass->target.blocks : 1;
     for (; job.first < tiles; job.first += job.tiles) {
         job.tiles = smaller(pass->chunks * pass->slots, tiles - job.first);

@@ -13,7 +13,7 @@ static int32_t training_label(const evaluation *e, int32_t label)
         return label;
     for (size_t class = 0; class < mio_dataset_class_count(e->train); class ++)
         if (!strcmp(mio_dataset_class_name(e->train, class), name))
-            return (int32_t)class;
+            return (int32_t) class;
     leave(EXIT_FAILED, "the test split has a class '%s', which the training split lacks", name);
 }
 

@@ -11,7 +11,8 @@ static const char usage[] =
     "  --loss NAME, --optimizer NAME, --schedule NAME    another kind of that part, with its defaults\n"
     "  --threads N, --seed N\n"
     "  --resume                  goes on from DIR/checkpoint.mio; give the same options as before: of --set, only\n"
-    "                            trainer.epochs, trainer.steps, trainer.monitor_interval and loader.prefetch may be others\n"
+    "                            trainer.epochs, trainer.steps, trainer.monitor_interval and loader.prefetch may be "
+    "others\n"
     "  --tune SECONDS            first measures which convolution algorithms are fastest here; kept in DIR/tuning.txt\n"
     "  --tuning FILE             takes such a file of another run, for the same bits\n"
     "  --checkpoint-every N      steps between checkpoints (default: an epoch)\n"
@@ -35,8 +36,11 @@ static void list_names(void)
 
 pretrain_options pretrain_options_read(arguments line)
 {
-    pretrain_options o = {
-        .recipe = "mio-small", .threads = NAN, .seed = NAN, .tune = NAN, .sets = allocate((size_t)line.count, sizeof *o.sets)};
+    pretrain_options o = {.recipe = "mio-small",
+                          .threads = NAN,
+                          .seed = NAN,
+                          .tune = NAN,
+                          .sets = allocate((size_t)line.count, sizeof *o.sets)};
     while (line.next < line.count) {
         if (option(&line, "--dataset")) {
             o.format = value(&line, "--dataset"), o.path = value(&line, "--dataset");

@@ -242,15 +242,15 @@ static void put(const call *c, napi_value object, const char *name, napi_value v
 
 /* ---- one noun's life and parameters ---- */
 
-#define NOUN(noun, weight)                                                                                              \
-    static void release_##noun(void *object)                                                                            \
-    {                                                                                                                   \
-        mio_##noun##_release(object);                                                                                   \
-    }                                                                                                                   \
-    static int64_t bytes_of_##noun(const mio_##noun *object)                                                            \
-    {                                                                                                                   \
-        (void)object;                                                                                                   \
-        return weight;                                                                                                  \
+#define NOUN(noun, weight)                                                                                             \
+    static void release_##noun(void *object)                                                                           \
+    {                                                                                                                  \
+        mio_##noun##_release(object);                                                                                  \
+    }                                                                                                                  \
+    static int64_t bytes_of_##noun(const mio_##noun *object)                                                           \
+    {                                                                                                                  \
+        (void)object;                                                                                                  \
+        return weight;                                                                                                 \
     }
 
 static int64_t weigh_encoder(const mio_encoder *encoder)
@@ -273,30 +273,30 @@ static int64_t weigh_dataset(const mio_dataset *dataset)
     return pixels * (int64_t)mio_dataset_channels(dataset);
 }
 
-#define PARAMETERS(noun)                                                                                                \
-    static napi_value noun##_set(napi_env env, napi_callback_info info)                                                 \
-    {                                                                                                                   \
-        call c;                                                                                                         \
-        begin(&c, env, info);                                                                                           \
-        void *object = handle(&c, 0);                                                                                   \
-        const char *name = text(&c, 1);                                                                                 \
-        const int words = kind_of(&c, 2) == napi_string;                                                                \
-        const char *value = words ? text(&c, 2) : NULL;                                                                 \
-        const double plain = words ? 0 : number(&c, 2);                                                                 \
-        if (!c.failed)                                                                                                  \
-            check(&c, words ? mio_##noun##_set_text(object, name, value) : mio_##noun##_set(object, name, plain));      \
-        return NULL;                                                                                                    \
-    }                                                                                                                   \
-    static napi_value noun##_get(napi_env env, napi_callback_info info)                                                 \
-    {                                                                                                                   \
-        call c;                                                                                                         \
-        begin(&c, env, info);                                                                                           \
-        void *object = handle(&c, 0);                                                                                   \
-        const char *name = text(&c, 1);                                                                                 \
-        double value = 0;                                                                                               \
-        if (!c.failed)                                                                                                  \
-            check(&c, mio_##noun##_get(object, name, &value));                                                          \
-        return c.failed ? NULL : of_number(&c, value);                                                                  \
+#define PARAMETERS(noun)                                                                                               \
+    static napi_value noun##_set(napi_env env, napi_callback_info info)                                                \
+    {                                                                                                                  \
+        call c;                                                                                                        \
+        begin(&c, env, info);                                                                                          \
+        void *object = handle(&c, 0);                                                                                  \
+        const char *name = text(&c, 1);                                                                                \
+        const int words = kind_of(&c, 2) == napi_string;                                                               \
+        const char *value = words ? text(&c, 2) : NULL;                                                                \
+        const double plain = words ? 0 : number(&c, 2);                                                                \
+        if (!c.failed)                                                                                                 \
+            check(&c, words ? mio_##noun##_set_text(object, name, value) : mio_##noun##_set(object, name, plain));     \
+        return NULL;                                                                                                   \
+    }                                                                                                                  \
+    static napi_value noun##_get(napi_env env, napi_callback_info info)                                                \
+    {                                                                                                                  \
+        call c;                                                                                                        \
+        begin(&c, env, info);                                                                                          \
+        void *object = handle(&c, 0);                                                                                  \
+        const char *name = text(&c, 1);                                                                                \
+        double value = 0;                                                                                              \
+        if (!c.failed)                                                                                                 \
+            check(&c, mio_##noun##_get(object, name, &value));                                                         \
+        return c.failed ? NULL : of_number(&c, value);                                                                 \
     }
 
 NOUN(context, 0)
@@ -317,60 +317,62 @@ PARAMETERS(knn)
 PARAMETERS(probe)
 
 /* A function that makes an object: its arguments, and the call. */
-#define MAKER(noun, function, declarations, status)                                                                     \
-    static napi_value function(napi_env env, napi_callback_info info)                                                   \
-    {                                                                                                                   \
-        call c;                                                                                                         \
-        mio_##noun *made = NULL;                                                                                        \
-        begin(&c, env, info);                                                                                           \
-        declarations;                                                                                                   \
-        if (!c.failed)                                                                                                  \
-            check(&c, status);                                                                                          \
-        return of_handle(&c, made, release_##noun, c.failed ? 0 : bytes_of_##noun(made));                               \
+#define MAKER(noun, function, declarations, status)                                                                    \
+    static napi_value function(napi_env env, napi_callback_info info)                                                  \
+    {                                                                                                                  \
+        call c;                                                                                                        \
+        mio_##noun *made = NULL;                                                                                       \
+        begin(&c, env, info);                                                                                          \
+        declarations;                                                                                                  \
+        if (!c.failed)                                                                                                 \
+            check(&c, status);                                                                                         \
+        return of_handle(&c, made, release_##noun, c.failed ? 0 : bytes_of_##noun(made));                              \
     }
 
 MAKER(context, context_create, (void)0, mio_context_create(&made))
-MAKER(loss, loss_create, void *context = handle(&c, 0); const char *name = text(&c, 1),
-      mio_loss_create(context, name, &made))
-MAKER(builder, builder_create, void *context = handle(&c, 0);
-      const size_t channels = size(&c, 1); const size_t height = size(&c, 2); const size_t width = size(&c, 3),
-      mio_builder_create(context, channels, height, width, &made))
-MAKER(encoder, builder_finish, void *builder = handle(&c, 0);
-      const mio_node features = node(&c, 1); const mio_node projections = node(&c, 2);
+MAKER(loss, loss_create, void *context = handle(&c, 0);
+      const char *name = text(&c, 1), mio_loss_create(context, name, &made))
+MAKER(builder, builder_create, void *context = handle(&c, 0); const size_t channels = size(&c, 1);
+      const size_t height = size(&c, 2);
+      const size_t width = size(&c, 3), mio_builder_create(context, channels, height, width, &made))
+MAKER(encoder, builder_finish, void *builder = handle(&c, 0); const mio_node features = node(&c, 1);
+      const mio_node projections = node(&c, 2);
       const mio_node predictions = node(&c, 3),
       mio_builder_finish_with_predictions(builder, features, projections, predictions, &made))
-MAKER(encoder, encoder_load, void *context = handle(&c, 0); const char *path = text(&c, 1),
-      mio_encoder_load(context, path, &made))
-MAKER(recipe, recipe_create, void *context = handle(&c, 0); const char *name = text(&c, 1),
-      mio_recipe_create(context, name, &made))
-MAKER(trainer, recipe_build, void *recipe = handle(&c, 0); void *dataset = handle(&c, 1),
-      mio_recipe_build(recipe, dataset, &made))
+MAKER(encoder, encoder_load, void *context = handle(&c, 0);
+      const char *path = text(&c, 1), mio_encoder_load(context, path, &made))
+MAKER(recipe, recipe_create, void *context = handle(&c, 0);
+      const char *name = text(&c, 1), mio_recipe_create(context, name, &made))
+MAKER(trainer, recipe_build, void *recipe = handle(&c, 0);
+      void *dataset = handle(&c, 1), mio_recipe_build(recipe, dataset, &made))
 MAKER(knn, knn_create, void *context = handle(&c, 0), mio_knn_create(context, &made))
-MAKER(probe, probe_create, void *context = handle(&c, 0); const char *solver = text(&c, 1),
-      mio_probe_create(context, solver, &made))
+MAKER(probe, probe_create, void *context = handle(&c, 0);
+      const char *solver = text(&c, 1), mio_probe_create(context, solver, &made))
 
 /* A function that only changes something, or writes a file. */
-#define CALLER(function, declarations, status)                                                                          \
-    static napi_value function(napi_env env, napi_callback_info info)                                                   \
-    {                                                                                                                   \
-        call c;                                                                                                         \
-        begin(&c, env, info);                                                                                           \
-        declarations;                                                                                                   \
-        if (!c.failed)                                                                                                  \
-            check(&c, status);                                                                                          \
-        return NULL;                                                                                                    \
+#define CALLER(function, declarations, status)                                                                         \
+    static napi_value function(napi_env env, napi_callback_info info)                                                  \
+    {                                                                                                                  \
+        call c;                                                                                                        \
+        begin(&c, env, info);                                                                                          \
+        declarations;                                                                                                  \
+        if (!c.failed)                                                                                                 \
+            check(&c, status);                                                                                         \
+        return NULL;                                                                                                   \
     }
 
 CALLER(encoder_save, void *encoder = handle(&c, 0); const char *path = text(&c, 1), mio_encoder_save(encoder, path))
 CALLER(trainer_save, void *trainer = handle(&c, 0); const char *path = text(&c, 1), mio_trainer_save(trainer, path))
-CALLER(trainer_restore, void *trainer = handle(&c, 0); const char *path = text(&c, 1), mio_trainer_restore(trainer, path))
-CALLER(recipe_choose, void *recipe = handle(&c, 0); const char *part = text(&c, 1); const char *name = text(&c, 2),
-       mio_recipe_choose(recipe, part, name))
+CALLER(trainer_restore, void *trainer = handle(&c, 0);
+       const char *path = text(&c, 1), mio_trainer_restore(trainer, path))
+CALLER(recipe_choose, void *recipe = handle(&c, 0); const char *part = text(&c, 1);
+       const char *name = text(&c, 2), mio_recipe_choose(recipe, part, name))
 /* loss, count, Int32Array of labels or nothing, BigUint64Array of indices or nothing */
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "indices come as 64 bits");
 CALLER(loss_set_batch, void *loss = handle(&c, 0); const size_t count = size(&c, 1);
        const int32_t *labels = array(&c, 2, napi_int32_array, count);
-       const size_t *indices = array(&c, 3, napi_biguint64_array, count), mio_loss_set_batch(loss, count, labels, indices))
+       const size_t *indices = array(&c, 3, napi_biguint64_array, count),
+       mio_loss_set_batch(loss, count, labels, indices))
 /* knn, count, dim, Float32Array, Int32Array or nothing */
 CALLER(knn_fit, void *knn = handle(&c, 0); const size_t count = size(&c, 1); const size_t dim = size(&c, 2);
        const float *features = needed(&c, 3, napi_float32_array, area(&c, count, dim));
@@ -378,8 +380,8 @@ CALLER(knn_fit, void *knn = handle(&c, 0); const size_t count = size(&c, 1); con
 /* probe, count, dim, Float32Array, Int32Array, classes */
 CALLER(probe_fit, void *probe = handle(&c, 0); const size_t count = size(&c, 1); const size_t dim = size(&c, 2);
        const float *features = needed(&c, 3, napi_float32_array, area(&c, count, dim));
-       const int32_t *labels = needed(&c, 4, napi_int32_array, count); const size_t classes = size(&c, 5),
-       mio_probe_fit(probe, count, dim, features, labels, classes))
+       const int32_t *labels = needed(&c, 4, napi_int32_array, count);
+       const size_t classes = size(&c, 5), mio_probe_fit(probe, count, dim, features, labels, classes))
 /* knn, count, dim, Float32Array, Int32Array for the classes; a probe likewise */
 CALLER(knn_predict, void *knn = handle(&c, 0); const size_t count = size(&c, 1); const size_t dim = size(&c, 2);
        const float *queries = needed(&c, 3, napi_float32_array, area(&c, count, dim));
@@ -674,9 +676,9 @@ static napi_value encoder_embed_later(napi_env env, napi_callback_info info)
 
 /* ---- data ---- */
 
-MAKER(dataset, dataset_open, void *context = handle(&c, 0); const char *format = text(&c, 1); const char *path = text(&c, 2);
-      const char *split = text_or_null(&c, 3),
-      mio_dataset_open(context, format, path, split, &made))
+MAKER(dataset, dataset_open, void *context = handle(&c, 0); const char *format = text(&c, 1);
+      const char *path = text(&c, 2);
+      const char *split = text_or_null(&c, 3), mio_dataset_open(context, format, path, split, &made))
 
 /* What mio_dataset_from_callback copies from. */
 typedef struct pictures {
@@ -849,7 +851,8 @@ static napi_value trainer_step_later(napi_env env, napi_callback_info info)
         refuse(&c, "out of memory");
         return NULL;
     }
-    *l = (later){.run = run_step, .answer = give_report, .release = release_step, .report = {.struct_size = sizeof l->report}};
+    *l = (later){
+        .run = run_step, .answer = give_report, .release = release_step, .report = {.struct_size = sizeof l->report}};
     l->trainer = mio_trainer_retain(trainer);
     return start_later(&c, l, "mio_trainer_step");
 }
@@ -961,7 +964,8 @@ NAPI_MODULE_INIT()
 {
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         napi_value function;
-        if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) != napi_ok ||
+        if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) !=
+                napi_ok ||
             napi_set_named_property(env, exports, functions[i].name, function) != napi_ok)
             return NULL;
     }

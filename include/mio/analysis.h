@@ -29,11 +29,11 @@ MIO_API mio_status mio_analysis_displacements(mio_loss *loss, size_t pairs, size
 
 /** Estimates of mutual information, in nats. The caller sets struct_size. */
 typedef struct mio_mutual_information {
-    size_t struct_size;     /**< sizeof(mio_mutual_information) */
-    double jensen_shannon;  /**< positive_pairs + negative_pairs: 0 where both look alike, at most 2 ln 2 */
-    double positive_pairs;  /**< ln 2 - mean softplus(-s / positive_temperature): grows as positives draw together */
-    double negative_pairs;  /**< ln 2 - mean softplus(s / negative_temperature): grows as negatives draw apart */
-    double info_nce;        /**< ln(2 pairs - 1) less NT-Xent at positive_temperature: at most ln(2 pairs - 1) */
+    size_t struct_size;    /**< sizeof(mio_mutual_information) */
+    double jensen_shannon; /**< positive_pairs + negative_pairs: 0 where both look alike, at most 2 ln 2 */
+    double positive_pairs; /**< ln 2 - mean softplus(-s / positive_temperature): grows as positives draw together */
+    double negative_pairs; /**< ln 2 - mean softplus(s / negative_temperature): grows as negatives draw apart */
+    double info_nce;       /**< ln(2 pairs - 1) less NT-Xent at positive_temperature: at most ln(2 pairs - 1) */
 } mio_mutual_information;
 
 /**

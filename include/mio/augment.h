@@ -61,15 +61,15 @@ typedef struct mio_loader mio_loader;
 
 /** A batch, borrowed from the loader until the next mio_loader_next. The caller sets struct_size. */
 typedef struct mio_batch {
-    size_t struct_size;      /**< sizeof(mio_batch) */
-    uint64_t epoch;          /**< counted from 0 */
-    uint64_t step;           /**< batch within the epoch, counted from 0 */
-    size_t count;            /**< images */
-    size_t views;            /**< views of each image */
-    const float *images;     /**< views x count x height x width x channels, normalised */
-    const size_t *indices;   /**< count: which images of the dataset */
-    const int32_t *labels;   /**< count: their labels, -1 where there is none */
-    double wait_seconds;     /**< how long this call waited for the batch to be ready */
+    size_t struct_size;    /**< sizeof(mio_batch) */
+    uint64_t epoch;        /**< counted from 0 */
+    uint64_t step;         /**< batch within the epoch, counted from 0 */
+    size_t count;          /**< images */
+    size_t views;          /**< views of each image */
+    const float *images;   /**< views x count x height x width x channels, normalised */
+    const size_t *indices; /**< count: which images of the dataset */
+    const int32_t *labels; /**< count: their labels, -1 where there is none */
+    double wait_seconds;   /**< how long this call waited for the batch to be ready */
 } mio_batch;
 
 /**

@@ -61,18 +61,18 @@ typedef enum mio_parameter_kind {
  * many fields as that covers. The strings live as long as the library.
  */
 typedef struct mio_parameter_info {
-    size_t struct_size;        /**< sizeof(mio_parameter_info) */
-    const char *name;          /**< as the _set and _get calls take it */
-    int32_t kind;              /**< a mio_parameter_kind */
-    double default_value;      /**< value of a new object */
-    double minimum;            /**< -INFINITY where there is none */
-    double maximum;            /**< INFINITY where there is none */
-    int32_t minimum_exclusive; /**< 1 if the minimum itself is refused */
-    int32_t maximum_exclusive; /**< 1 if the maximum itself is refused */
-    size_t choice_count;       /**< of a choice, else 0 */
+    size_t struct_size;         /**< sizeof(mio_parameter_info) */
+    const char *name;           /**< as the _set and _get calls take it */
+    int32_t kind;               /**< a mio_parameter_kind */
+    double default_value;       /**< value of a new object */
+    double minimum;             /**< -INFINITY where there is none */
+    double maximum;             /**< INFINITY where there is none */
+    int32_t minimum_exclusive;  /**< 1 if the minimum itself is refused */
+    int32_t maximum_exclusive;  /**< 1 if the maximum itself is refused */
+    size_t choice_count;        /**< of a choice, else 0 */
     const char *const *choices; /**< their names, by value */
-    const char *meaning;       /**< one line */
-    const char *unit;          /**< "" where there is none */
+    const char *meaning;        /**< one line */
+    const char *unit;           /**< "" where there is none */
 } mio_parameter_info;
 
 /** One weight or running statistic. The caller sets struct_size. The name lives as long as its object. */

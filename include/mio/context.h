@@ -16,8 +16,8 @@ typedef struct mio_context mio_context;
  * alignment is a power of two. free receives the size and alignment that alloc was called with, and never NULL.
  */
 typedef struct mio_allocator {
-    size_t struct_size; /**< sizeof(mio_allocator) */
-    void *user;         /**< handed to both functions */
+    size_t struct_size;                                                     /**< sizeof(mio_allocator) */
+    void *user;                                                             /**< handed to both functions */
     void *(*alloc)(void *user, size_t size, size_t alignment);              /**< NULL when out of memory */
     void (*free)(void *user, void *pointer, size_t size, size_t alignment); /**< gives a block back */
 } mio_allocator;
@@ -31,18 +31,23 @@ typedef void (*mio_task)(void *argument, size_t index);
  * from any thread, also at once.
  */
 typedef struct mio_executor {
-    size_t struct_size; /**< sizeof(mio_executor) */
-    void *user;         /**< handed to parallel_for */
+    size_t struct_size;                                                            /**< sizeof(mio_executor) */
+    void *user;                                                                    /**< handed to parallel_for */
     void (*parallel_for)(void *user, size_t count, mio_task task, void *argument); /**< runs all tasks */
 } mio_executor;
 
 /** Severity of a log message. */
-typedef enum mio_log_level { MIO_LOG_ERROR = 0, MIO_LOG_WARNING = 1, MIO_LOG_INFO = 2, MIO_LOG_DEBUG = 3 } mio_log_level;
+typedef enum mio_log_level {
+    MIO_LOG_ERROR = 0,
+    MIO_LOG_WARNING = 1,
+    MIO_LOG_INFO = 2,
+    MIO_LOG_DEBUG = 3
+} mio_log_level;
 
 /** Log hook: one formatted line without its newline. Called from any thread, also at once. */
 typedef struct mio_log {
-    size_t struct_size; /**< sizeof(mio_log) */
-    void *user;         /**< handed to write */
+    size_t struct_size;                                            /**< sizeof(mio_log) */
+    void *user;                                                    /**< handed to write */
     void (*write)(void *user, int32_t level, const char *message); /**< level is a mio_log_level */
 } mio_log;
 

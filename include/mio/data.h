@@ -41,9 +41,10 @@ MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, co
 
 /** How to open a dataset. The caller sets struct_size; 0 elsewhere takes the default. */
 typedef struct mio_dataset_options {
-    size_t struct_size;  /**< sizeof(mio_dataset_options) */
-    size_t shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
-    size_t channels;     /**< "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images;
+    size_t struct_size; /**< sizeof(mio_dataset_options) */
+    size_t
+        shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
+    size_t channels; /**< "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images;
                               default: RGB unless all are grey */
 } mio_dataset_options;
 /** As mio_dataset_open, with options. NULL options equal mio_dataset_open. Errors also: MIO_ERROR_ARGUMENT (channels other
@@ -65,8 +66,8 @@ MIO_API mio_status mio_dataset_from_memory(mio_context *context, size_t count, s
  * or any other number to fail the read with MIO_ERROR_IO. Called from any thread, also at once.
  */
 typedef struct mio_image_source {
-    size_t struct_size; /**< sizeof(mio_image_source) */
-    void *user;         /**< handed to read */
+    size_t struct_size;                                                         /**< sizeof(mio_image_source) */
+    void *user;                                                                 /**< handed to read */
     int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label); /**< 0 on success */
 } mio_image_source;
 /**
@@ -109,8 +110,7 @@ MIO_API mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t ind
 
 /** The images at the given indices, in that order, sharing the pixels of the parent, which it keeps alive; the caller
     releases it. Errors: MIO_ERROR_ARGUMENT (no such image; none at all), MIO_ERROR_MEMORY. */
-MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices,
-                                      mio_dataset **subset);
+MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices, mio_dataset **subset);
 /**
  * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded to
  * the nearest number that leaves no class empty on either side; a class of one image goes to the first), the second the
@@ -121,8 +121,7 @@ MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint
                                      mio_dataset **second);
 /** Per-channel mean and population standard deviation over all pixels, `channels` values each, in units of [0,1].
     Errors: MIO_ERROR_ARGUMENT (a NULL, another number of channels). */
-MIO_API mio_status mio_dataset_statistics(const mio_dataset *dataset, size_t channels, double *mean,
-                                          double *deviation);
+MIO_API mio_status mio_dataset_statistics(const mio_dataset *dataset, size_t channels, double *mean, double *deviation);
 
 #ifdef __cplusplus
 }

@@ -199,8 +199,7 @@ MIO_API mio_status mio_encoder_projection_dim(const mio_encoder *encoder, size_t
 /** Width of the predictions; 0 without a predictor. */
 MIO_API mio_status mio_encoder_prediction_dim(const mio_encoder *encoder, size_t *dim);
 /** Shape of the images it works on. Any of the pointers may be NULL. */
-MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height,
-                                           size_t *width);
+MIO_API mio_status mio_encoder_input_shape(const mio_encoder *encoder, size_t *channels, size_t *height, size_t *width);
 /**
  * Per-channel mean and standard deviation, in units of [0,1] pixels, that mio_encoder_embed normalises with; saved
  * with the encoder. Default 0 and 1. `channels` must be the encoder's.

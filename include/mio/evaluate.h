@@ -50,8 +50,7 @@ MIO_API mio_status mio_knn_parameter(const mio_knn *knn, size_t index, mio_param
  */
 MIO_API mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *features, const int32_t *labels);
 /** Class of each of count queries (count x dim). Errors: MIO_ERROR_STATE before fit or without labels; mio_knn_search's. */
-MIO_API mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *queries,
-                                   int32_t *predictions);
+MIO_API mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *queries, int32_t *predictions);
 /**
  * The `neighbours` most similar bank rows of each query, best first: indices and cosines, both count x neighbours; either
  * may be NULL. Memory: tiled, O(count x neighbours), never count x bank.

@@ -64,25 +64,26 @@ MIO_API mio_status mio_trainer_parameter(const mio_trainer *trainer, size_t inde
  * two mean similarities, where the loss found those of the projections itself.
  */
 typedef struct mio_step_report {
-    size_t struct_size;          /**< sizeof(mio_step_report) */
-    uint64_t step;               /**< steps done, this one included */
-    uint64_t epoch;              /**< epoch of this step, counted from 0 */
-    uint64_t steps_per_epoch;    /**< batches in an epoch */
-    uint64_t total_steps;        /**< where mio_trainer_run ends */
-    double loss;                 /**< of this step's batch, before the step */
-    double learning_rate;        /**< that this step used */
-    double images_per_second;    /**< images (each in two views) over the time of this step */
-    double step_seconds;         /**< time of this step */
-    double wait_seconds;         /**< of these, spent waiting for the loader */
-    double positive_similarity;  /**< mean cosine s+ of positive pairs */
-    double negative_similarity;  /**< mean cosine s- of negative pairs */
-    double pair_accuracy;        /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
-    double alignment;            /**< mean squared distance of positive pairs of unit vectors */
-    double uniformity;           /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
-    double channel_deviation;    /**< of one view's unit projections, mean over channels; 1/sqrt(dim) healthy, 0 collapse */
-    double effective_rank;       /**< exp of the entropy of the singular values of one view's unit projections */
-    double mutual_information;   /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
-    double gradient_norm;        /**< of all weights together */
+    size_t struct_size;         /**< sizeof(mio_step_report) */
+    uint64_t step;              /**< steps done, this one included */
+    uint64_t epoch;             /**< epoch of this step, counted from 0 */
+    uint64_t steps_per_epoch;   /**< batches in an epoch */
+    uint64_t total_steps;       /**< where mio_trainer_run ends */
+    double loss;                /**< of this step's batch, before the step */
+    double learning_rate;       /**< that this step used */
+    double images_per_second;   /**< images (each in two views) over the time of this step */
+    double step_seconds;        /**< time of this step */
+    double wait_seconds;        /**< of these, spent waiting for the loader */
+    double positive_similarity; /**< mean cosine s+ of positive pairs */
+    double negative_similarity; /**< mean cosine s- of negative pairs */
+    double pair_accuracy;       /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
+    double alignment;           /**< mean squared distance of positive pairs of unit vectors */
+    double uniformity;          /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
+    double
+        channel_deviation; /**< of one view's unit projections, mean over channels; 1/sqrt(dim) healthy, 0 collapse */
+    double effective_rank; /**< exp of the entropy of the singular values of one view's unit projections */
+    double mutual_information; /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
+    double gradient_norm;      /**< of all weights together */
 } mio_step_report;
 
 /**

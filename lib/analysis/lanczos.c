@@ -167,7 +167,8 @@ mio_status mio__lanczos(mio_context *context, const mio__operator *operator, siz
     if (!operator->size)
         return mio__fail(MIO_ERROR_ARGUMENT, "nothing is trained here: a Hessian of 0 rows has no eigenvalue");
     if (probe > UINT32_MAX)
-        return mio__fail(MIO_ERROR_ARGUMENT, "probe %zu is beyond the last start vector, %u", (size_t)probe, UINT32_MAX);
+        return mio__fail(MIO_ERROR_ARGUMENT, "probe %zu is beyond the last start vector, %u", (size_t)probe,
+                         UINT32_MAX);
     const size_t most = steps < operator->size ? steps : operator->size;
     if (most > SIZE_MAX / 16 / operator->size)
         return mio__fail(MIO_ERROR_ARGUMENT, "%zu steps of %zu values are beyond the address space",

@@ -124,7 +124,8 @@ mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const
     uint32_t crc = 0;
     memcpy(header + RECORD_HEADER, name, length);
     if ((status = write_bytes(writer, header, RECORD_HEADER + length)) ||
-        (status = writer->storing ? write_stored(writer, bytes, size, &crc) : write_deflated(writer, bytes, size, &crc)))
+        (status =
+             writer->storing ? write_stored(writer, bytes, size, &crc) : write_deflated(writer, bytes, size, &crc)))
         return status;
     const uint64_t end = writer->offset;
     memcpy(header, writer->storing ? "RECS" : "RECD", 4);

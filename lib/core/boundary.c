@@ -17,8 +17,8 @@ static mio_status check(const void *of, size_t least, const char *name)
     if (!of)
         return mio__fail(MIO_ERROR_ARGUMENT, "the %s is NULL", name);
     if (struct_size(of) < least)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the struct_size of the %s is %zu; set it to sizeof(%s)", name, struct_size(of),
-                         name);
+        return mio__fail(MIO_ERROR_ARGUMENT, "the struct_size of the %s is %zu; set it to sizeof(%s)", name,
+                         struct_size(of), name);
     return MIO_OK;
 }
 

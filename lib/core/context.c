@@ -90,8 +90,8 @@ static mio_status take_hooks(const mio_context_options *options, mio_allocator *
     if (!options)
         return MIO_OK;
     mio_context_options given;
-    mio_status status = mio__struct_take(&given, sizeof given, options, MIO__UP_TO(mio_context_options, log),
-                                         "mio_context_options");
+    mio_status status =
+        mio__struct_take(&given, sizeof given, options, MIO__UP_TO(mio_context_options, log), "mio_context_options");
     if (!status && given.allocator) {
         status = mio__struct_take(allocator, sizeof *allocator, given.allocator, MIO__UP_TO(mio_allocator, free),
                                   "mio_allocator");
@@ -203,8 +203,7 @@ mio_status mio_context_parameter(const mio_context *context, size_t index, mio_p
         return mio__settings_null("context");
     const mio_status status = mio__settings_info(&context->settings, index, info);
     /* The default of "threads" is a property of the machine, not of the table. */
-    if (!status && index == PARAMETER_THREADS &&
-        info->struct_size >= MIO__UP_TO(mio_parameter_info, default_value))
+    if (!status && index == PARAMETER_THREADS && info->struct_size >= MIO__UP_TO(mio_parameter_info, default_value))
         info->default_value = (double)available_cpus();
     return status;
 }
@@ -220,9 +219,8 @@ enum { ALIGNMENT = 64 };
 
 void *mio__alloc(mio_context *context, size_t size)
 {
-    char *block = size <= SIZE_MAX / 2
-                      ? context->allocator.alloc(context->allocator.user, size + ALIGNMENT, ALIGNMENT)
-                      : NULL;
+    char *block =
+        size <= SIZE_MAX / 2 ? context->allocator.alloc(context->allocator.user, size + ALIGNMENT, ALIGNMENT) : NULL;
     if (!block) {
         mio__fail(MIO_ERROR_MEMORY, "out of memory: the allocator refused %zu bytes", size);
         return NULL;

@@ -50,7 +50,8 @@ enum { NAME_LIMIT = 60, NEAREST = 4 }; /* bytes of a name that count; how many n
 /* How many letters of one name must be changed, added or dropped to make the other; 0 also where one holds the other. */
 static size_t name_distance(const char *given, const char *name)
 {
-    size_t row[NAME_LIMIT + 1]; /* of Levenshtein's table: distances from what has been read of name to each given[0..j) */
+    size_t
+        row[NAME_LIMIT + 1]; /* of Levenshtein's table: distances from what has been read of name to each given[0..j) */
     const size_t length = strnlen(given, NAME_LIMIT);
     if (length && (strstr(name, given) || strstr(given, name)))
         return 0;
@@ -140,8 +141,8 @@ static void describe_range(const mio__parameter *row, char *buffer, size_t size)
         const char *what = row->kind == MIO_PARAMETER_INTEGER ? "an integer" : "a finite number";
         int used = snprintf(buffer, size, "%s", what);
         if (isfinite(row->minimum))
-            used += snprintf(buffer + used, size - (size_t)used, " %s %.16g", row->minimum_exclusive ? ">" : ">=",
-                             row->minimum);
+            used += snprintf(buffer + used, size - (size_t)used, " %s %.16g",
+                             row->minimum_exclusive ? ">" : ">=", row->minimum);
         if (isfinite(row->maximum))
             snprintf(buffer + used, size - (size_t)used, "%s %s %.16g", isfinite(row->minimum) ? " and" : "",
                      row->maximum_exclusive ? "<" : "<=", row->maximum);
@@ -259,7 +260,9 @@ mio_status mio__settings_info(const mio__settings *settings, size_t index, mio_p
         .kind = row->kind,
         .default_value = row->initial,
         .minimum = boolean || choice ? 0 : row->minimum,
-        .maximum = boolean ? 1 : choice ? (double)choices - 1 : row->maximum,
+        .maximum = boolean  ? 1
+                   : choice ? (double)choices - 1
+                            : row->maximum,
         .minimum_exclusive = row->minimum_exclusive,
         .maximum_exclusive = row->maximum_exclusive,
         .choice_count = choices,

@@ -42,26 +42,26 @@ mio_status mio__settings_null(const char *noun);
 /**
  * Defines the five public parameter functions of a noun whose struct mio_<noun> has a member `settings`.
  */
-#define MIO__DEFINE_SETTINGS_FUNCTIONS(noun)                                                                             \
-    mio_status mio_##noun##_set(mio_##noun *object, const char *parameter, double value)                                 \
-    {                                                                                                                    \
-        return object ? mio__settings_set(&object->settings, parameter, value) : mio__settings_null(#noun);              \
-    }                                                                                                                    \
-    mio_status mio_##noun##_set_text(mio_##noun *object, const char *parameter, const char *text)                        \
-    {                                                                                                                    \
-        return object ? mio__settings_set_text(&object->settings, parameter, text) : mio__settings_null(#noun);          \
-    }                                                                                                                    \
-    mio_status mio_##noun##_get(const mio_##noun *object, const char *parameter, double *value)                          \
-    {                                                                                                                    \
-        return object ? mio__settings_get(&object->settings, parameter, value) : mio__settings_null(#noun);              \
-    }                                                                                                                    \
-    size_t mio_##noun##_parameter_count(const mio_##noun *object)                                                        \
-    {                                                                                                                    \
-        return object ? object->settings.count : 0;                                                                      \
-    }                                                                                                                    \
-    mio_status mio_##noun##_parameter(const mio_##noun *object, size_t index, mio_parameter_info *info)                  \
-    {                                                                                                                    \
-        return object ? mio__settings_info(&object->settings, index, info) : mio__settings_null(#noun);                  \
+#define MIO__DEFINE_SETTINGS_FUNCTIONS(noun)                                                                           \
+    mio_status mio_##noun##_set(mio_##noun *object, const char *parameter, double value)                               \
+    {                                                                                                                  \
+        return object ? mio__settings_set(&object->settings, parameter, value) : mio__settings_null(#noun);            \
+    }                                                                                                                  \
+    mio_status mio_##noun##_set_text(mio_##noun *object, const char *parameter, const char *text)                      \
+    {                                                                                                                  \
+        return object ? mio__settings_set_text(&object->settings, parameter, text) : mio__settings_null(#noun);        \
+    }                                                                                                                  \
+    mio_status mio_##noun##_get(const mio_##noun *object, const char *parameter, double *value)                        \
+    {                                                                                                                  \
+        return object ? mio__settings_get(&object->settings, parameter, value) : mio__settings_null(#noun);            \
+    }                                                                                                                  \
+    size_t mio_##noun##_parameter_count(const mio_##noun *object)                                                      \
+    {                                                                                                                  \
+        return object ? object->settings.count : 0;                                                                    \
+    }                                                                                                                  \
+    mio_status mio_##noun##_parameter(const mio_##noun *object, size_t index, mio_parameter_info *info)                \
+    {                                                                                                                  \
+        return object ? mio__settings_info(&object->settings, index, info) : mio__settings_null(#noun);                \
     }
 
 #endif

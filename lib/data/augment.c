@@ -17,8 +17,7 @@ static const mio__parameter parameters[MIO__AUGMENT_PARAMETERS] = {
                                      "smallest width of a crop over its height; drawn log-uniformly", ""},
     [MIO__AUGMENT_CROP_RATIO_MAX] = {"crop_ratio_max", MIO_PARAMETER_REAL, 4.0 / 3, 0.001, 1000, 0, 0, NULL,
                                      "largest width of a crop over its height", ""},
-    [MIO__AUGMENT_ANTIALIAS] = {"antialias", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
-                                "smooth while reducing", ""},
+    [MIO__AUGMENT_ANTIALIAS] = {"antialias", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL, "smooth while reducing", ""},
     [MIO__AUGMENT_FLIP_PROBABILITY] = {"flip_probability", MIO_PARAMETER_REAL, 0, 0, 1, 0, 0, NULL,
                                        "chance of a horizontal flip", ""},
     [MIO__AUGMENT_JITTER_PROBABILITY] = {"jitter_probability", MIO_PARAMETER_REAL, 0, 0, 1, 0, 0, NULL,
@@ -296,8 +295,8 @@ void mio__augment_run(const mio_augment *augment, void *scratch, uint64_t seed, 
 }
 
 mio_status mio_augment_apply(const mio_augment *augment, uint64_t seed, uint64_t epoch, uint64_t image,
-                             uint64_t view_index, size_t height, size_t width, size_t row_stride,
-                             const uint8_t *pixels, float *view)
+                             uint64_t view_index, size_t height, size_t width, size_t row_stride, const uint8_t *pixels,
+                             float *view)
 {
     if (!augment)
         return mio__settings_null("augment");

@@ -47,7 +47,7 @@ enum { MIO__JITTER_BRIGHTNESS, MIO__JITTER_CONTRAST, MIO__JITTER_SATURATION, MIO
 
 /** Everything random about one view. */
 typedef struct mio__view {
-    size_t top, left, height, width; /* the crop, in source pixels before the flip */
+    size_t top, left, height, width;        /* the crop, in source pixels before the flip */
     int flip, jitter, grey, blur, solarize; /* 1: done */
     unsigned char order[MIO__JITTERS];
     float factor[MIO__JITTERS]; /* hue: its shift */

@@ -57,8 +57,8 @@ static void gather(size_t width, size_t channels, const mio__tap *taps, const fl
     }
     for (size_t x = 0; x < width; x++)
         for (size_t c = 0; c < channels; c++)
-            out[x * channels + c] = row[taps[x].first + c] * taps[x].first_weight +
-                                    row[taps[x].second + c] * taps[x].second_weight;
+            out[x * channels + c] =
+                row[taps[x].first + c] * taps[x].first_weight + row[taps[x].second + c] * taps[x].second_weight;
 }
 
 static void gather_span(size_t width, size_t channels, const mio__span *spans, const float *row, float *restrict out)

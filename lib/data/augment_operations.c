@@ -138,8 +138,7 @@ static void blur_columns(mio__picture *picture, const float *from, const float *
     for (size_t y = 0; y < picture->height; y++) {
         for (size_t j = 0; j < terms; j++)
             picture->rows[j] = from + mirror(y, (ptrdiff_t)j - (ptrdiff_t)radius, picture->height) * picture->width;
-        picture->kernels->combine(picture->width, terms, picture->rows, weights,
-                                  picture->spare + y * picture->width);
+        picture->kernels->combine(picture->width, terms, picture->rows, weights, picture->spare + y * picture->width);
     }
 }
 

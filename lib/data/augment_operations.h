@@ -10,14 +10,14 @@
 typedef struct mio__picture {
     const mio__augment_kernels *kernels;
     size_t channels, height, width;
-    size_t stride;  /* floats between planes */
-    float *planes;  /* channels planes of height x width */
-    float *spare;   /* one more plane */
-    float *line;    /* width + 2 x (largest blur radius) */
-    float *weights; /* largest blur kernel */
+    size_t stride;      /* floats between planes */
+    float *planes;      /* channels planes of height x width */
+    float *spare;       /* one more plane */
+    float *line;        /* width + 2 x (largest blur radius) */
+    float *weights;     /* largest blur kernel */
     const float **rows; /* as many */
-    float *row;     /* mixed source row: source width x channels, and 3 */
-    float *narrow;  /* the same row at the picture's width */
+    float *row;         /* mixed source row: source width x channels, and 3 */
+    float *narrow;      /* the same row at the picture's width */
     mio__tap *taps;     /* width */
     mio__span *spans;   /* width */
     float *span_weights;

@@ -33,9 +33,8 @@ void mio__picture_crop(mio__picture *picture, mio__pixels source, size_t top, si
     const uint8_t *corner = source.pixels + top * source.row_stride + left * channels;
     for (size_t y = 0; y < picture->height; y++) {
         const mio__tap tap = tap_at(y, height, picture->height);
-        picture->kernels->mix_bytes(width * channels, corner + tap.first * source.row_stride,
-                                    tap.first_weight / 255, corner + tap.second * source.row_stride,
-                                    tap.second_weight / 255, picture->row);
+        picture->kernels->mix_bytes(width * channels, corner + tap.first * source.row_stride, tap.first_weight / 255,
+                                    corner + tap.second * source.row_stride, tap.second_weight / 255, picture->row);
         picture->kernels->gather(picture->width, channels, picture->taps, picture->row, picture->narrow);
         picture->kernels->split(picture->width, channels, picture->narrow, picture->planes + y * picture->width,
                                 picture->stride);

@@ -79,7 +79,7 @@ struct mio_loader {
     /* The ring: batch k lies in slot k % slots. The caller holds batches returned .. taken - 1: one at most. */
     int is_running;
     pthread_t producer;
-    pid_t process; /* a forked child has no producer */
+    pid_t process;         /* a forked child has no producer */
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t room, ready;
     atomic_int is_stopping; /* also read between the pieces of a batch */
@@ -149,10 +149,11 @@ static mio_status steps_per_epoch(const mio_loader *loader, uint64_t *steps)
     const size_t count = mio_dataset_count(loader->dataset), batch_size = parameter(loader, PARAMETER_BATCH_SIZE);
     const int drop_last = parameter(loader, PARAMETER_DROP_LAST) != 0;
     if (drop_last && count < batch_size)
-        return mio__fail(MIO_ERROR_ARGUMENT,
-                         "%zu images do not fill one batch of %zu; lower batch_size (a recipe's loader.batch_size) or set "
-                         "drop_last to 0",
-                         count, batch_size);
+        return mio__fail(
+            MIO_ERROR_ARGUMENT,
+            "%zu images do not fill one batch of %zu; lower batch_size (a recipe's loader.batch_size) or set "
+            "drop_last to 0",
+            count, batch_size);
     *steps = drop_last ? count / batch_size : (count - 1) / batch_size + 1;
     return MIO_OK;
 }
@@ -190,9 +191,8 @@ static void render(void *argument, size_t item, size_t worker)
     const size_t views = loader->layout.views, place = (part->start + item) / views;
     const size_t view = (part->start + item) % views, image = part->batch->indices[place];
     const size_t view_size = augment->height * augment->width * augment->channels;
-    mio__augment_run(augment, (char *)loader->scratch + worker * part->scratch_size,
-                     parameter(loader, PARAMETER_SEED), part->batch->at.epoch, image, view,
-                     mio__dataset_pixels(loader->dataset, image),
+    mio__augment_run(augment, (char *)loader->scratch + worker * part->scratch_size, parameter(loader, PARAMETER_SEED),
+                     part->batch->at.epoch, image, view, mio__dataset_pixels(loader->dataset, image),
                      part->batch->images + (view * part->batch->count + place) * view_size);
 }
 

@@ -43,7 +43,8 @@ static mio_status take_options(const mio_dataset_options *options, mio_dataset_o
     if (status)
         return status;
     if (given.channels != 0 && given.channels != 3)
-        return mio__fail(MIO_ERROR_ARGUMENT, "options.channels is %zu; it takes 3, or 0 for the default", given.channels);
+        return mio__fail(MIO_ERROR_ARGUMENT, "options.channels is %zu; it takes 3, or 0 for the default",
+                         given.channels);
     chosen->channels = given.channels;
     if (given.shorter_side)
         chosen->shorter_side = given.shorter_side;

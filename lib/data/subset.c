@@ -92,7 +92,7 @@ static size_t deal(const mio_dataset *dataset, double fraction, uint64_t seed, s
             images++;
         const size_t first = share(images, fraction);
         mio__random random;
-        mio__random_start(&random, seed, 0, (uint32_t)class, 0, MIO__PURPOSE_SPLIT);
+        mio__random_start(&random, seed, 0, (uint32_t) class, 0, MIO__PURPOSE_SPLIT);
         mio__random_permutation(&random, images, work->order);
         for (size_t i = 0; i < images; i++)
             work->side[(uint32_t)members[work->order[i]]] = i >= first;

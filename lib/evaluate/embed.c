@@ -61,8 +61,8 @@ static mio_status pack(embedding *e, const place *chunk, size_t length)
 {
     const size_t row = chunk->width * mio_dataset_channels(e->dataset);
     void *pixels = e->pixels;
-    const mio_status status = mio__reserve(mio__encoder_context(e->encoder), &pixels, &e->pixel_capacity,
-                                           length * chunk->height * row);
+    const mio_status status =
+        mio__reserve(mio__encoder_context(e->encoder), &pixels, &e->pixel_capacity, length * chunk->height * row);
     e->pixels = pixels;
     if (status)
         return status;

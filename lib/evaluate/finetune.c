@@ -112,8 +112,8 @@ static mio_status check_labels(const mio_dataset *dataset, const char *what, siz
     for (size_t i = 0; i < mio_dataset_count(dataset); i++) {
         const int32_t label = mio__dataset_label(dataset, i);
         if (label < 0 || (size_t)label >= classes)
-            return mio__fail(MIO_ERROR_ARGUMENT, "image %zu of the %s set has the label %d; fine-tuning needs 0 .. %zu", i,
-                             what, (int)label, classes ? classes - 1 : 0);
+            return mio__fail(MIO_ERROR_ARGUMENT, "image %zu of the %s set has the label %d; fine-tuning needs 0 .. %zu",
+                             i, what, (int)label, classes ? classes - 1 : 0);
     }
     return MIO_OK;
 }
@@ -229,8 +229,9 @@ static void free_tuning(tuning *t)
     mio_dataset_release(t->labelled);
     mio__linear_free(&t->head);
     mio__linear_free(&t->best_head);
-    void *const arrays[] = {t->features, t->feature_gradient, t->p, t->weight_gradient, t->bias_gradient,
-                            t->start_tensors, t->best_tensors, t->validation_features, t->validation_labels};
+    void *const arrays[] = {t->features,        t->feature_gradient,    t->p,
+                            t->weight_gradient, t->bias_gradient,       t->start_tensors,
+                            t->best_tensors,    t->validation_features, t->validation_labels};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mio__free(t->context, arrays[i]);
 }
@@ -298,7 +299,8 @@ static mio_status diverged(const tuning *t, uint64_t epoch)
     if (t->lowest == INFINITY)
         return mio__fail(MIO_ERROR_STATE, "fine-tuning grew beyond all bounds in epoch %llu; lower 'learning_rate'",
                          (unsigned long long)epoch);
-    mio__log(t->context, MIO_LOG_WARNING, "fine-tuning grew beyond all bounds in epoch %llu; the best epoch before is kept",
+    mio__log(t->context, MIO_LOG_WARNING,
+             "fine-tuning grew beyond all bounds in epoch %llu; the best epoch before is kept",
              (unsigned long long)epoch);
     return MIO_OK;
 }

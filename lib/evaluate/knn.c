@@ -186,8 +186,8 @@ static void shorten(candidates *found, size_t k)
 
 /* Takes `columns` similarities of bank rows first, first+1, ... Later rows have higher indices, so one equal to the bound
    never displaces what is there. */
-static void take(const mio__knn_kernels *kernels, candidates *found, size_t k, const float *similarities, size_t columns,
-                 size_t first)
+static void take(const mio__knn_kernels *kernels, candidates *found, size_t k, const float *similarities,
+                 size_t columns, size_t first)
 {
     found->size += kernels->take_above(columns, similarities, found->bound, (uint32_t)first, found->list + found->size);
     if (found->size >= CANDIDATES * k)
@@ -238,11 +238,11 @@ static size_t slot_count(size_t k)
 
 /* What one worker needs. */
 typedef struct search_scratch {
-    float *queries;      /* tiles x rows x stride, unit rows */
-    float *similarities; /* TILE x TILE */
-    mio__neighbour *lists;    /* tiles x rows x capacity */
-    candidates *found;   /* tiles x rows */
-    ballot *votes;       /* slots of a query's table */
+    float *queries;        /* tiles x rows x stride, unit rows */
+    float *similarities;   /* TILE x TILE */
+    mio__neighbour *lists; /* tiles x rows x capacity */
+    candidates *found;     /* tiles x rows */
+    ballot *votes;         /* slots of a query's table */
 } search_scratch;
 
 typedef struct search_work {
@@ -261,7 +261,7 @@ typedef struct search_work {
 /* Of the table's slots, at least half of which stay empty: that of a class. */
 static ballot *slot_of(ballot *votes, size_t slots, int32_t class)
 {
-    size_t at = (uint32_t)class * UINT32_C(2654435769) & (slots - 1);
+    size_t at = (uint32_t) class * UINT32_C(2654435769) & (slots - 1);
     while (votes[at].class >= 0 && votes[at].class != class)
         at = (at + 1) & (slots - 1);
     votes[at].class = class;
@@ -282,8 +282,8 @@ static int32_t vote(const mio_knn *knn, const mio__neighbour *list, size_t k, ba
             weighted ? exp(((double)list[i].similarity - list[0].similarity) / temperature) : 1;
     ballot winner = {-1, -1};
     for (size_t i = 0; i < slots; i++)
-        if (votes[i].class >= 0 && (votes[i].weight > winner.weight ||
-                                    (votes[i].weight == winner.weight && votes[i].class < winner.class)))
+        if (votes[i].class >= 0 &&
+            (votes[i].weight > winner.weight || (votes[i].weight == winner.weight && votes[i].class < winner.class)))
             winner = votes[i];
     return winner.class;
 }
@@ -350,8 +350,8 @@ static search_scratch *make_scratch(const search_work *work, size_t workers)
     for (size_t w = 0; scratch && w < workers; w++) {
         scratch[w].queries = mio__alloc_zeroed(knn->context, work->tiles * work->rows, work->stride * sizeof(float));
         scratch[w].similarities = mio__alloc_zeroed(knn->context, TILE, TILE * sizeof(float));
-        scratch[w].lists = mio__alloc_zeroed(knn->context, work->tiles * work->rows,
-                                             work->capacity * sizeof(mio__neighbour));
+        scratch[w].lists =
+            mio__alloc_zeroed(knn->context, work->tiles * work->rows, work->capacity * sizeof(mio__neighbour));
         scratch[w].found = mio__alloc_zeroed(knn->context, work->tiles * work->rows, sizeof(candidates));
         scratch[w].votes = mio__alloc_zeroed(knn->context, slot_count(work->k), sizeof(ballot));
         if (!scratch[w].queries || !scratch[w].similarities || !scratch[w].lists || !scratch[w].found ||
@@ -400,7 +400,10 @@ mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *
     if (knn->count && !knn->labels)
         return mio__fail(MIO_ERROR_STATE, "the knn's bank has no labels; give them to mio_knn_fit");
     const size_t k = (size_t)knn->settings.values[PARAMETER_K];
-    search_work work = {.knn = knn, .count = count, .k = k < knn->count ? k : knn->count, .queries = queries,
+    search_work work = {.knn = knn,
+                        .count = count,
+                        .k = k < knn->count ? k : knn->count,
+                        .queries = queries,
                         .predictions = predictions};
     return search(&work, dim);
 }
@@ -413,7 +416,11 @@ mio_status mio_knn_search(mio_knn *knn, size_t count, size_t dim, const float *q
     if (knn->count && (!neighbours || neighbours > knn->count))
         return mio__fail(MIO_ERROR_ARGUMENT, "%zu neighbours were asked for; the bank has 1 to %zu", neighbours,
                          knn->count);
-    search_work work = {.knn = knn, .count = count, .k = neighbours, .queries = queries, .indices = indices,
+    search_work work = {.knn = knn,
+                        .count = count,
+                        .k = neighbours,
+                        .queries = queries,
+                        .indices = indices,
                         .similarities = similarities};
     return search(&work, dim);
 }

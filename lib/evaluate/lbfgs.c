@@ -11,7 +11,7 @@ typedef struct lbfgs {
     size_t count;
     mio__objective objective;
     void *user;
-    double *x, *gradient;           /* where we are */
+    double *x, *gradient; /* where we are */
     double *direction;
     double *trial, *trial_gradient; /* where the line search looked last */
     double trial_value;

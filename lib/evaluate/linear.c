@@ -132,7 +132,13 @@ mio_status mio__linear_apply(const mio__linear *linear, const mio__scaling *scal
     const size_t items = (count + ROWS - 1) / ROWS;
     size_t workers = mio__workers(context);
     workers = workers < items ? workers : items;
-    apply_work work = {linear, scaling, count, rows, labels, predictions, logits,
+    apply_work work = {linear,
+                       scaling,
+                       count,
+                       rows,
+                       labels,
+                       predictions,
+                       logits,
                        loss ? mio__alloc_zeroed(context, items, sizeof(double)) : NULL,
                        mio__alloc_zeroed(context, workers * ROWS, (linear->dim + linear->width) * sizeof(float))};
     mio_status status = MIO_ERROR_MEMORY;

@@ -33,8 +33,8 @@ struct mio_probe {
     mio_context *context;
     mio__settings settings;
     const mio__solver *solver;
-    mio__linear linear;        /* dim 0: not fitted yet */
-    double *mean, *deviation;  /* dim each; NULL without standardisation */
+    mio__linear linear;       /* dim 0: not fitted yet */
+    double *mean, *deviation; /* dim each; NULL without standardisation */
 };
 
 /**

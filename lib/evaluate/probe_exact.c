@@ -15,8 +15,8 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
                                 "bring every feature to mean 0 and deviation 1 first", ""},
     [PARAMETER_PENALTY] = {"penalty", MIO_PARAMETER_REAL, 1e-4, 0, INFINITY, 0, 0, NULL,
                            "times the squared weights, added to the mean cross-entropy; 0: chosen by validation", ""},
-    [PARAMETER_ITERATIONS] = {"iterations", MIO_PARAMETER_INTEGER, 100, 1, 1e9, 0, 0, NULL,
-                              "at most so many of L-BFGS", ""},
+    [PARAMETER_ITERATIONS] = {"iterations", MIO_PARAMETER_INTEGER, 100, 1, 1e9, 0, 0, NULL, "at most so many of L-BFGS",
+                              ""},
     [PARAMETER_TOLERANCE] = {"tolerance", MIO_PARAMETER_REAL, 1e-5, 0, INFINITY, 0, 0, NULL,
                              "ends when no entry of the gradient is larger", ""},
 };
@@ -31,10 +31,10 @@ struct mio__regression {
     mio__linear linear;
     mio__gemm gradient[2]; /* dim x width (+)= x^T p over one block: the first of a piece, the others */
     size_t workers;
-    float *logits;         /* workers x ROWS x width */
-    float *weight_sums;    /* pieces x dim x width */
-    double *bias_sums;     /* pieces x width */
-    double *losses;        /* pieces */
+    float *logits;      /* workers x ROWS x width */
+    float *weight_sums; /* pieces x dim x width */
+    double *bias_sums;  /* pieces x width */
+    double *losses;     /* pieces */
 };
 
 void mio__regression_free(mio__regression *r)
@@ -219,8 +219,7 @@ static mio_status fit_exact(const mio__settings *settings, const mio__scaling *s
     if (!weights)
         return MIO_ERROR_MEMORY;
     mio__regression *r = NULL;
-    mio_status status =
-        mio__regression_create(linear->context, scaling, train, linear->dim, linear->classes, &r);
+    mio_status status = mio__regression_create(linear->context, scaling, train, linear->dim, linear->classes, &r);
     if (!status)
         status = penalty > 0 ? solve(r, settings, penalty, weights, linear)
                              : choose_penalty(r, settings, scaling, validation, weights, linear);

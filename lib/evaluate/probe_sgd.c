@@ -30,7 +30,8 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_EPOCHS] = {"epochs", MIO_PARAMETER_INTEGER, 100, 1, 1e6, 0, 0, NULL, "passes over the rows", "epochs"},
     [PARAMETER_VALIDATION_FRACTION] = {"validation_fraction", MIO_PARAMETER_REAL, 0.2, 0, 1, 0, 1, NULL,
                                        "of the rows kept back to choose the epoch where no validation set is given; "
-                                       "0: the last epoch", ""},
+                                       "0: the last epoch",
+                                       ""},
     [PARAMETER_SEED] = {"seed", MIO_PARAMETER_INTEGER, 0, 0, 9007199254740992.0, 0, 1, NULL,
                         "of start weights, split and order", ""},
 };
@@ -97,8 +98,8 @@ static int is_finite(const mio__linear *linear)
 
 /* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL, gets
    the weights of the epoch with the lowest validation loss. */
-static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t *order,
-                             const mio__samples *validation, mio__linear *best)
+static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t *order, const mio__samples *validation,
+                             mio__linear *best)
 {
     const double *values = s->settings->values;
     double rate = values[PARAMETER_LEARNING_RATE], lowest = INFINITY;
@@ -124,7 +125,8 @@ static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t 
     }
     if (best ? lowest < INFINITY : is_finite(s->linear))
         return MIO_OK;
-    return mio__fail(MIO_ERROR_STATE, "probe 'sgd': the weights grew beyond all bounds; lower 'learning_rate' or 'weight_decay'");
+    return mio__fail(MIO_ERROR_STATE,
+                     "probe 'sgd': the weights grew beyond all bounds; lower 'learning_rate' or 'weight_decay'");
 }
 
 static mio_status make_sgd(sgd *s, mio_context *context)
@@ -176,7 +178,10 @@ static mio_status fit_sgd(const mio__settings *settings, const mio__scaling *sca
     size_t held_count = 0; /* at least one row stays to train on */
     if (!validation->count)
         held_count = (size_t)(settings->values[PARAMETER_VALIDATION_FRACTION] * (double)count);
-    sgd s = {.settings = settings, .scaling = scaling, .features = train->features, .labels = train->labels,
+    sgd s = {.settings = settings,
+             .scaling = scaling,
+             .features = train->features,
+             .labels = train->labels,
              .linear = linear};
     mio__samples held = {0};
     mio__linear best = {0};

@@ -27,9 +27,9 @@ size_t mio__batch_norm_scratch_size(const mio__batch_norm *norm, size_t workers)
  * Numerics: sums over fixed pieces in a fixed binary tree, in double; independent of workers.
  */
 void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
-                             const void *x, const void *residual, const mio__real *gamma,
-                             const mio__real *beta, mio__real *mean, mio__real *rstd, mio__real *running_mean,
-                             mio__real *running_variance, void *y);
+                             const void *x, const void *residual, const mio__real *gamma, const mio__real *beta,
+                             mio__real *mean, mio__real *rstd, mio__real *running_mean, mio__real *running_variance,
+                             void *y);
 /** Its factor of each channel in evaluation: gamma / sqrt(running_variance + epsilon), rounded once. */
 void mio__batch_norm_scale(const mio__batch_norm *norm, const mio__real *gamma, const mio__real *running_variance,
                            mio__real *scale);

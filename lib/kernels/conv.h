@@ -16,7 +16,13 @@ typedef enum mio__conv_algorithm {
 } mio__conv_algorithm;
 
 /** How a pass is computed. */
-typedef enum mio__conv_method { MIO__DIRECT, MIO__WINOGRAD2, MIO__WINOGRAD4, MIO__POLYPHASE, MIO__METHODS } mio__conv_method;
+typedef enum mio__conv_method {
+    MIO__DIRECT,
+    MIO__WINOGRAD2,
+    MIO__WINOGRAD4,
+    MIO__POLYPHASE,
+    MIO__METHODS
+} mio__conv_method;
 
 /** The passes of a convolution. */
 typedef enum mio__conv_pass { MIO__FORWARD, MIO__BACKWARD_DATA, MIO__BACKWARD_WEIGHTS, MIO__PASSES } mio__conv_pass;

@@ -7,10 +7,10 @@
    channels, the time of a product with its share of the transforms, relative to a product of the direct method; and what
    reading a weight costs beside those, in such products, which matters where images are few. */
 static const struct {
-    size_t channels;                 /* this many and more */
-    double product[MIO__PASSES][2];  /* F(2x2), F(4x4) */
-    double weight[3];                /* direct, F(2x2), F(4x4) */
-    double streamed;                 /* direct, where weights are prefetched: as measured with AVX2 */
+    size_t channels;                /* this many and more */
+    double product[MIO__PASSES][2]; /* F(2x2), F(4x4) */
+    double weight[3];               /* direct, F(2x2), F(4x4) */
+    double streamed;                /* direct, where weights are prefetched: as measured with AVX2 */
 } costs[] = {
     {16, {{1.60, 1.90}, {1.60, 1.90}, {1.55, 2.00}}, {3, 2, 2}, 3},
     {32, {{1.33, 1.55}, {1.33, 1.55}, {1.40, 1.60}}, {3, 2, 2}, 3},

@@ -182,8 +182,11 @@ mio_status mio__tuning_measure(mio__tuning *tuning, size_t count, const mio__tun
     memset(others, 1, size); /* pages of its own */
     mio_status status = MIO_OK;
     for (size_t i = 0; i < count && !status; i++) {
-        trial t = {.context = tuning->context, .task = &tasks[i], .workers = mio__workers(tuning->context),
-                   .between = others, .between_size = size};
+        trial t = {.context = tuning->context,
+                   .task = &tasks[i],
+                   .workers = mio__workers(tuning->context),
+                   .between = others,
+                   .between_size = size};
         status = begin(&t, algorithm);
         if (!status) {
             take_turns(&t, seconds / (double)count);

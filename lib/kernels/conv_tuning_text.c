@@ -22,17 +22,18 @@ static const char *const numbers[MIO__TUNED_NUMBERS] = {"images", "in",     "out
 
 static size_t print_head(char *text, size_t room)
 {
-    return (size_t)snprintf(text, room,
-                            "libmio tuning %d\n"
-                            "# Which algorithm computes which pass of which convolution, and the microseconds each took.\n"
-                            "# pass precision target images in out height width kernel stride padding algorithm\n",
-                            VERSION);
+    return (size_t)snprintf(
+        text, room,
+        "libmio tuning %d\n"
+        "# Which algorithm computes which pass of which convolution, and the microseconds each took.\n"
+        "# pass precision target images in out height width kernel stride padding algorithm\n",
+        VERSION);
 }
 
 static size_t print_row(const mio__tuning_row *row, char *text, size_t room)
 {
-    size_t at = (size_t)snprintf(text, room, "%-7s %s %s", passes[row->key.pass], precisions[row->key.precision],
-                                 row->target);
+    size_t at =
+        (size_t)snprintf(text, room, "%-7s %s %s", passes[row->key.pass], precisions[row->key.precision], row->target);
     for (size_t i = 0; i < MIO__TUNED_NUMBERS; i++)
         at += (size_t)snprintf(text + at, room - at, " %u", (unsigned)row->key.numbers[i]);
     at += (size_t)snprintf(text + at, room - at, " %s", mio__conv_method_name(row->method));
@@ -182,10 +183,12 @@ static mio_status check_row(const reader *r, const mio__tuning_row *row)
     if (!height || !width)
         return refuse(r, "a kernel of %zu does not fit into %u x %u with a padding of %zu", kernel,
                       (unsigned)n[MIO__TUNED_HEIGHT], (unsigned)n[MIO__TUNED_WIDTH], padding);
-    const mio__conv_geometry geometry = {
-        mio__shape_of(n[MIO__TUNED_IN], n[MIO__TUNED_HEIGHT], n[MIO__TUNED_WIDTH]),
-        mio__shape_of(n[MIO__TUNED_OUT], height, width), kernel, stride, padding,
-        {1, n[MIO__TUNED_IMAGES], 1, n[MIO__TUNED_IMAGES], row->key.precision}};
+    const mio__conv_geometry geometry = {mio__shape_of(n[MIO__TUNED_IN], n[MIO__TUNED_HEIGHT], n[MIO__TUNED_WIDTH]),
+                                         mio__shape_of(n[MIO__TUNED_OUT], height, width),
+                                         kernel,
+                                         stride,
+                                         padding,
+                                         {1, n[MIO__TUNED_IMAGES], 1, n[MIO__TUNED_IMAGES], row->key.precision}};
     if (!mio__conv_permits(&geometry, MIO__CONV_FAST, row->method))
         return refuse(r, "'%s' cannot compute this convolution", mio__conv_method_name(row->method));
     return MIO_OK;

@@ -17,12 +17,12 @@
 typedef struct mio__gemm {
     size_t m, n, k, lda, ldb, ldc;
     int transpose_a, transpose_b;
-    int accumulate;            /* 0: C is written without being read */
-    void (*jit)(void);         /* libxsmm's kernel, or NULL for plain C */
-    void (*more)(void);        /* the same, accumulating: for the rest of a long list */
+    int accumulate;                        /* 0: C is written without being read */
+    void (*jit)(void);                     /* libxsmm's kernel, or NULL for plain C */
+    void (*more)(void);                    /* the same, accumulating: for the rest of a long list */
     const mio__streamed_kernels *streamed; /* the kernels instead, for an A that comes from memory; or NULL */
-    mio__precision precision;  /* of A and B */
-    mio__bf16_product product; /* in bf16, instead of all the above but m, n and k */
+    mio__precision precision;              /* of A and B */
+    mio__bf16_product product;             /* in bf16, instead of all the above but m, n and k */
 } mio__gemm;
 
 /** Resolves the kernel. Never fails: without a JIT kernel the plain C path stands in. Not to be called inside a step.

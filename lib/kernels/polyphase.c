@@ -164,7 +164,8 @@ static size_t source_size(const mio__polyphase_pass *pass)
 
 static size_t arrays_size(const mio__polyphase_pass *pass)
 {
-    return source_size(pass) + mio__phase_points_size(&pass->phases, target_of(pass), product_blocks(pass), pass->slots);
+    return source_size(pass) +
+           mio__phase_points_size(&pass->phases, target_of(pass), product_blocks(pass), pass->slots);
 }
 
 size_t mio__polyphase_pass_scratch_size(const mio__polyphase_pass *pass, size_t workers)
@@ -176,7 +177,7 @@ size_t mio__polyphase_pass_scratch_size(const mio__polyphase_pass *pass, size_t 
 
 typedef struct run {
     const mio__polyphase_pass *pass;
-    char *own; /* of all workers */
+    char *own;         /* of all workers */
     mio__real *arrays; /* likewise, or shared */
     const mio__real *weights, *source;
     const mio__finish *finish;
@@ -297,9 +298,9 @@ static void write_fine(const run *job, const block_of_tiles *work, size_t block,
             phases->kernels->square_output(mio__phase_square(products, 0, place, slot), products->square_stride, pixel,
                                            pixels, job->accumulate);
         for (size_t i = 0; part && i < SIDE; i++)
-            phases->kernels->line_output(
-                mio__phase_line(products, (part - 1) * MIO__LINE_POINTS, place, slot) + i * pixel,
-                products->line_stride, pixel, pixels + i * SIDE, job->accumulate);
+            phases->kernels->line_output(mio__phase_line(products, (part - 1) * MIO__LINE_POINTS, place, slot) +
+                                             i * pixel,
+                                         products->line_stride, pixel, pixels + i * SIDE, job->accumulate);
     }
 }
 

@@ -304,6 +304,6 @@ static void weights_gradient(const mio__real *points, size_t stride, size_t coun
 }
 
 const mio__polyphase_kernels MIO__VARIANT(mio__polyphase) = {
-    square_input,  line_input,      square_output, line_output, merged_output,
+    square_input,    line_input,    square_output, line_output,      merged_output,
     square_gradient, line_gradient, weights,       weights_gradient,
 };

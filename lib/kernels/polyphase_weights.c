@@ -141,8 +141,7 @@ static size_t weight_count(const mio__polyphase_gradient *plan)
 size_t mio__polyphase_gradient_scratch_size(const mio__polyphase_gradient *plan, size_t workers)
 {
     const size_t partial = plan->pieces > 1 ? plan->pieces * weight_count(plan) : 0;
-    return workers * own_size(plan) +
-           ((plan->pieces ? workers : 1) * arrays_size(plan) + partial) * sizeof(mio__real);
+    return workers * own_size(plan) + ((plan->pieces ? workers : 1) * arrays_size(plan) + partial) * sizeof(mio__real);
 }
 
 /* ---- the weight gradient ---- */
@@ -234,8 +233,8 @@ static size_t list_points(const run *job, const block_of_tiles *work, size_t poi
     const size_t line = point - MIO__SQUARE_POINTS, positions = square ? 1 : SIDE;
     size_t count = 0;
     for (size_t slot = 0; slot < work->tiles; slot++) {
-        const mio__real *y = square ? mio__phase_square(&work->dy, point, out, slot)
-                                    : mio__phase_line(&work->dy, line, out, slot);
+        const mio__real *y =
+            square ? mio__phase_square(&work->dy, point, out, slot) : mio__phase_line(&work->dy, line, out, slot);
         const mio__real *x =
             square ? mio__phase_square(&work->x, point, in, slot) : mio__phase_line(&work->x, line, in, slot);
         for (size_t i = 0; i < positions; i++) {
@@ -252,8 +251,7 @@ static void multiply(const run *job, const block_of_tiles *work, size_t pair, mi
     const mio__polyphase_gradient *plan = job->plan;
     const size_t out = pair / plan->phases.fine.blocks, in = pair % plan->phases.fine.blocks;
     for (size_t point = 0; point < MIO__PHASE_POINTS; point++) {
-        const size_t count =
-            point == MIDDLE ? list_pixels(job, work, out, in) : list_points(job, work, point, out, in);
+        const size_t count = point == MIDDLE ? list_pixels(job, work, out, in) : list_points(job, work, point, out, in);
         mio__gemm_run(fresh ? &plan->first : &plan->next, work->lists, work->lists + list_length(plan),
                       sums + point * sum_stride(plan), count);
     }

@@ -12,12 +12,12 @@ void mio__max_pool_forward(mio_context *context, size_t workers, const mio__shap
                            const mio__images *images, size_t kernel, size_t stride, size_t padding, const void *x,
                            void *y);
 void mio__max_pool_backward(mio_context *context, size_t workers, const mio__shape *input, const mio__shape *output,
-                            const mio__images *images, size_t kernel, size_t stride, size_t padding,
-                            const void *x, const void *dy, void *dx, int accumulate);
+                            const mio__images *images, size_t kernel, size_t stride, size_t padding, const void *x,
+                            const void *dy, void *dx, int accumulate);
 
 /** Mean over pixels: output channels x 1 x 1 in the same blocking. backward: dx (+)= dy / pixels. */
-void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input,
-                               const mio__images *images, const void *x, void *y);
+void mio__average_pool_forward(mio_context *context, size_t workers, const mio__shape *input, const mio__images *images,
+                               const void *x, void *y);
 void mio__average_pool_backward(mio_context *context, size_t workers, const mio__shape *input,
                                 const mio__images *images, const void *dy, void *dx, int accumulate);
 

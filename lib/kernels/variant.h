@@ -21,7 +21,8 @@
 /* Files in mio_stored_sources read or write activations. They are compiled for bf16 besides (MIO_BF16, MIO_ISA bf16), for
    CPUs with AVX-512 BF16 alone; MIO__PICK_STORED takes the precision. */
 #ifdef MIO_HAVE_BF16_VARIANT
-#define MIO__DECLARE_STORED_VARIANTS(type, name) extern const type name##_generic, name##_avx2, name##_avx512, name##_bf16
+#define MIO__DECLARE_STORED_VARIANTS(type, name)                                                                       \
+    extern const type name##_generic, name##_avx2, name##_avx512, name##_bf16
 #define MIO__PICK_STORED(name, precision) ((precision) == MIO__BF16 ? &name##_bf16 : MIO__PICK(name))
 #else
 #define MIO__DECLARE_STORED_VARIANTS(type, name) MIO__DECLARE_VARIANTS(type, name)
@@ -29,9 +30,10 @@
 #endif
 
 #ifdef MIO_HAVE_X86_VARIANTS
-#define MIO__PICK(name)                                                                                                  \
-    (mio__target() == MIO__TARGET_AVX512 ? &name##_avx512 : mio__target() == MIO__TARGET_AVX2 ? &name##_avx2             \
-                                                                                              : &name##_generic)
+#define MIO__PICK(name)                                                                                                \
+    (mio__target() == MIO__TARGET_AVX512 ? &name##_avx512                                                              \
+     : mio__target() == MIO__TARGET_AVX2 ? &name##_avx2                                                                \
+                                         : &name##_generic)
 #else
 #define MIO__PICK(name) (&name##_generic)
 #endif

@@ -73,7 +73,8 @@ static mio__gemm block_gemm(const mio__winograd_pass *pass, size_t tiles)
     if (pass->tiling.precision == MIO__BF16)
         return mio__gemm_make_bf16(to, columns, from, from, 0, 0, 0);
     const int streamed = pass->tiling.lanes < MIO__MANY_LANES && columns <= STREAMED_COLUMNS;
-    return streamed ? mio__gemm_make_streamed(to, columns, from) : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
+    return streamed ? mio__gemm_make_streamed(to, columns, from)
+                    : mio__gemm_make(to, columns, from, to, from, to, 0, 0, 0);
 }
 
 mio__winograd_pass mio__winograd_pass_make(const mio__conv_geometry *geometry, size_t m, int backward,

@@ -140,7 +140,8 @@ INLINE void pixel_line(int m, int gradient, const mio__vector *d, mio__vector *t
 }
 
 /* B' d (gradient: A d) for `run` registers at `at` of the pixels of column c, `side` to a row. */
-INLINE void down_column(int m, int gradient, int side, const void *const *pixels, size_t at, size_t run, int c, halfway half)
+INLINE void down_column(int m, int gradient, int side, const void *const *pixels, size_t at, size_t run, int c,
+                        halfway half)
 {
     for (size_t k = 0; k < run; k++) {
         mio__vector d[POINTS], t[POINTS];

@@ -25,11 +25,11 @@ typedef struct anchors {
     double *inverse;    /* prototype: 1 / length, per class */
     double *log_sums;   /* prototype: of its similarities to the others, per class */
     /* prototype, in the passes' type */
-    size_t padded;           /* classes, filled up to whole lanes */
+    size_t padded; /* classes, filled up to whole lanes */
     size_t pieces;
-    double *piece_values;    /* per piece */
+    double *piece_values;   /* per piece */
     char *plain, *turned;   /* unit: padded x width, width x padded; zero for the filling */
-    char *weights, *slopes;  /* per worker: edge x padded; per piece: padded x width */
+    char *weights, *slopes; /* per worker: edge x padded; per piece: padded x width */
 } anchors;
 
 static size_t padded_classes(size_t classes)
@@ -218,7 +218,8 @@ static double log_sum(const anchors *work, const double *row, size_t left_out)
 }
 
 /* One of the products of a tile of rows: columns x rows of c, from a and b in the passes' type. */
-static void multiply(const anchors *work, size_t which, const mio__wide_product *wide, const void *a, const void *b, void *c)
+static void multiply(const anchors *work, size_t which, const mio__wide_product *wide, const void *a, const void *b,
+                     void *c)
 {
     if (work->loss->pairs.plan.wide) {
         mio__wide_product product = *wide;
@@ -237,8 +238,8 @@ enum { COSINES, PULL_ROWS, PULL_PROTOTYPES };
 static void make_products(mio_loss *loss, size_t padded)
 {
     const size_t width = loss->pairs.plan.width, edge = loss->pairs.plan.edge;
-    if (loss->pairs.plan.wide || (loss->product_width == width && loss->products[COSINES].m == padded &&
-                                  loss->products[COSINES].n == edge))
+    if (loss->pairs.plan.wide ||
+        (loss->product_width == width && loss->products[COSINES].m == padded && loss->products[COSINES].n == edge))
         return;
     loss->products[COSINES] = mio__gemm_make(padded, edge, width, padded, width, padded, 0, 0, 0);
     loss->products[PULL_ROWS] = mio__gemm_make(width, edge, padded, width, padded, width, 0, 0, 0);
@@ -269,7 +270,8 @@ static double classify_row(const anchors *work, size_t own, char *cosines)
 static double classify_tile(const anchors *work, size_t tile, char *weights, char *slopes)
 {
     const mio__pairs *pairs = &work->loss->pairs;
-    const size_t edge = pairs->plan.edge, width = pairs->plan.width, padded = work->padded, type = mio__pairs_type(pairs);
+    const size_t edge = pairs->plan.edge, width = pairs->plan.width, padded = work->padded,
+                 type = mio__pairs_type(pairs);
     const char *rows = (const char *)pairs->unit + tile * edge * width * type;
     const size_t first = tile * edge % pairs->plan.slots_per_view;
     double value = 0;
@@ -283,10 +285,12 @@ static double classify_tile(const anchors *work, size_t tile, char *weights, cha
             memset(row, 0, padded * type);
     }
     if (mio__pairs_wants_gradient(pairs))
-        multiply(work, PULL_ROWS, &(mio__wide_product){width, edge, padded, NULL, width, NULL, padded, 1, NULL, width, 0},
-                 work->plain, weights, (char *)pairs->gradient + tile * edge * width * type);
-    multiply(work, PULL_PROTOTYPES, &(mio__wide_product){width, padded, edge, NULL, width, NULL, 1, padded, NULL, width, 1},
-             rows, weights, slopes);
+        multiply(work, PULL_ROWS,
+                 &(mio__wide_product){width, edge, padded, NULL, width, NULL, padded, 1, NULL, width, 0}, work->plain,
+                 weights, (char *)pairs->gradient + tile * edge * width * type);
+    multiply(work, PULL_PROTOTYPES,
+             &(mio__wide_product){width, padded, edge, NULL, width, NULL, 1, padded, NULL, width, 1}, rows, weights,
+             slopes);
     return value;
 }
 

@@ -166,7 +166,8 @@ static double target_value(size_t element, const void *rows, size_t at)
     return element == sizeof(float) ? (double)((const float *)rows)[at] : ((const double *)rows)[at];
 }
 
-static mio_status check_target(const mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element, const void *rows)
+static mio_status check_target(const mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element,
+                               const void *rows)
 {
     size_t count, bytes;
     if (__builtin_mul_overflow(pairs, dim, &count) || __builtin_mul_overflow(count, sizeof(double), &bytes))
@@ -182,7 +183,8 @@ static mio_status check_target(const mio_loss *loss, size_t view, size_t pairs, 
 static mio_status take_target(mio_loss *loss, size_t view, size_t pairs, size_t dim, size_t element, const void *rows)
 {
     void *place = loss->targets[view];
-    const mio_status status = mio__reserve(loss->context, &place, &loss->target_room[view], pairs * dim * sizeof(double));
+    const mio_status status =
+        mio__reserve(loss->context, &place, &loss->target_room[view], pairs * dim * sizeof(double));
     loss->targets[view] = place;
     for (size_t b = 0; !status && b < pairs; b++)
         mio__unit_row(dim, element, (const char *)rows + b * dim * element, loss->targets[view] + b * dim);

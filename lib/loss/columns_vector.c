@@ -156,6 +156,9 @@ DEFINE_LOOPS(narrow, 0, 0)
 DEFINE_LOOPS(mixed, 0, 1)
 DEFINE_LOOPS(wide, 1, 1)
 
-#define LOOPS(prefix) {prefix##_measure, prefix##_standardize, prefix##_judge, prefix##_apart, prefix##_write}
+#define LOOPS(prefix)                                                                                                  \
+    {                                                                                                                  \
+        prefix##_measure, prefix##_standardize, prefix##_judge, prefix##_apart, prefix##_write                         \
+    }
 
 const mio__column_kernels MIO__VARIANT(mio__column_loops_of) = {LOOPS(narrow), LOOPS(mixed), LOOPS(wide)};

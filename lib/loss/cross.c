@@ -37,8 +37,8 @@ static size_t tiles_of(const mio__pair_plan *plan, size_t rows)
 size_t mio__cross_bytes(const mio__pair_plan *plan)
 {
     size_t rows;
-    if (plan->width > SIZE_MAX / 1024 || __builtin_mul_overflow(plan->workers * (GROUP + 1), tile_rows_bytes(plan), &rows) ||
-        rows > SIZE_MAX / 4)
+    if (plan->width > SIZE_MAX / 1024 ||
+        __builtin_mul_overflow(plan->workers * (GROUP + 1), tile_rows_bytes(plan), &rows) || rows > SIZE_MAX / 4)
         return 0;
     return rows;
 }

@@ -13,8 +13,10 @@ static mio_status check_gradients(const mio_loss *loss)
             const double value = batch->element == sizeof(float) ? ((const float *)batch->gradient[view])[i]
                                                                  : ((const double *)batch->gradient[view])[i];
             if (!isfinite(value))
-                return mio__fail(MIO_ERROR_STATE, "the callback of loss '%s' made grad_z%zu row %zu, column %zu %g, which is not "
-                                                  "finite", mio_loss_name(loss), view + 1, i / batch->dim, i % batch->dim, value);
+                return mio__fail(MIO_ERROR_STATE,
+                                 "the callback of loss '%s' made grad_z%zu row %zu, column %zu %g, which is not "
+                                 "finite",
+                                 mio_loss_name(loss), view + 1, i / batch->dim, i % batch->dim, value);
         }
     return MIO_OK;
 }
@@ -38,10 +40,10 @@ static mio_status run(mio_loss *loss, double *value)
                          mio_loss_name(loss));
     if (!status)
         return check_gradients(loss);
-    const char *words = strcmp(before, mio_last_error()) ? mio_last_error() : NULL; /* of a call that the callback made */
+    const char *words =
+        strcmp(before, mio_last_error()) ? mio_last_error() : NULL; /* of a call that the callback made */
     return mio__fail(status, "the callback of loss '%s' returned %s%s%s", mio_loss_name(loss), mio_status_name(status),
                      words ? ": " : "", words ? words : "");
 }
 
-const mio__loss_kind mio__loss_custom = {
-    "custom", NULL, 0, .run = run, .flags = MIO__LOSS_ONE_PAIR};
+const mio__loss_kind mio__loss_custom = {"custom", NULL, 0, .run = run, .flags = MIO__LOSS_ONE_PAIR};

@@ -140,8 +140,8 @@ static void measure_block(void *argument, size_t block, size_t worker)
         work->loops->measure(&z, work->mean[view] + block * BLOCK, work->square[view] + block * BLOCK);
         for (size_t k = block * BLOCK; k < (block + 1) * BLOCK; k++) {
             const double square = work->square[view][k];
-            work->deviation[view][k] = work->barlow ? sqrt(square / count + barlow_epsilon)
-                                                    : sqrt(square / (count - 1) + vicreg_epsilon);
+            work->deviation[view][k] =
+                work->barlow ? sqrt(square / count + barlow_epsilon) : sqrt(square / (count - 1) + vicreg_epsilon);
             work->factor[view][k] = 1 / work->deviation[view][k];
         }
     }
@@ -169,7 +169,8 @@ static void standardize_block(void *argument, size_t block, size_t worker)
     for (size_t view = 0; view < 2; view++) {
         const mio__column_block z = block_of(work, work->loss->pairs.batch.z[view], 0, block);
         char *to = work->standard[view] + block * BLOCK * work->type;
-        work->loops->standardize(&z, work->mean[view] + block * BLOCK, work->factor[view] + block * BLOCK, work->width, to);
+        work->loops->standardize(&z, work->mean[view] + block * BLOCK, work->factor[view] + block * BLOCK, work->width,
+                                 to);
         for (size_t b = work->pairs; b < work->rows; b++)
             memset(to + b * work->width * work->type, 0, BLOCK * work->type);
     }
@@ -232,8 +233,8 @@ static void pull_rows(const columns *work, const char *other, const void *strip,
         work->loss->pairs.kernels->product(
             &(mio__wide_product){BLOCK, ROWS, width, strip, BLOCK, (const double *)other, width, 1, product, BLOCK, 0});
     else
-        mio__gemm_run(&work->loss->products[1], (const float *const[]){strip}, (const float *const[]){(const float *)other},
-                      product, 1);
+        mio__gemm_run(&work->loss->products[1], (const float *const[]){strip},
+                      (const float *const[]){(const float *)other}, product, 1);
 }
 
 static double entry(const columns *work, const void *strip, size_t at)
@@ -288,7 +289,8 @@ static double judge_columns(const columns *work, size_t block)
 }
 
 /* What a block's gradient is made of. barlow_twins: (g - u mean(g u)) / deviation, the mean of g being 0. */
-static void find_factors(const columns *work, size_t block, const double *along, double *of_product, double *of_standard)
+static void find_factors(const columns *work, size_t block, const double *along, double *of_product,
+                         double *of_standard)
 {
     const double *p = work->loss->settings.values, dim = (double)work->dim, count = (double)work->pairs;
     const double scale = work->scale[work->view];
@@ -373,9 +375,12 @@ static mio_status run_vicreg(mio_loss *loss, double *value)
     return run_columns(loss, 0, value);
 }
 
-const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",       barlow_parameters, 1,
-                                               .steepest = steepest_barlow, .run = run_barlow, .extra = extra,
+const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",
+                                               barlow_parameters,
+                                               1,
+                                               .steepest = steepest_barlow,
+                                               .run = run_barlow,
+                                               .extra = extra,
                                                .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
-const mio__loss_kind mio__loss_vicreg = {"vicreg",          vicreg_parameters, 3,
-                                         .run = run_vicreg, .extra = extra,
-                                         .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
+const mio__loss_kind mio__loss_vicreg = {
+    "vicreg", vicreg_parameters, 3, .run = run_vicreg, .extra = extra, .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};

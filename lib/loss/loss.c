@@ -282,8 +282,8 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
     mio_status status = check_shape(loss, pairs, dim);
     mio__pair_plan plan;
     if (!status)
-        status = mio__pair_plan_make(loss->context, pairs, dim, element_size,
-                                     mio__loss_steepest(loss), loss->pairs.storage, &plan);
+        status = mio__pair_plan_make(loss->context, pairs, dim, element_size, mio__loss_steepest(loss),
+                                     loss->pairs.storage, &plan);
     size_t extra = 0;
     if (!status)
         status = extra_bytes(loss, &plan, &extra);

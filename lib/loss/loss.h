@@ -10,13 +10,14 @@
 
 /** What a kind asks of its callers. */
 enum {
-    MIO__LOSS_LABELS = 1,        /* cannot do without labels */
-    MIO__LOSS_INDICES = 2,       /* cannot do without indices */
-    MIO__LOSS_ONE_PAIR = 4,      /* one pair is enough */
-    MIO__LOSS_KEEP = 8,          /* the value needs what the passes add to the gradient */
-    MIO__LOSS_TARGETS = 16,      /* takes mio_loss_set_targets */
-    MIO__LOSS_QUEUE = 32,        /* takes mio_loss_set_queue */
-    MIO__LOSS_CONSTANTS = 64,    /* its gradient takes something that moves with the rows for constant: it is no function's */
+    MIO__LOSS_LABELS = 1,   /* cannot do without labels */
+    MIO__LOSS_INDICES = 2,  /* cannot do without indices */
+    MIO__LOSS_ONE_PAIR = 4, /* one pair is enough */
+    MIO__LOSS_KEEP = 8,     /* the value needs what the passes add to the gradient */
+    MIO__LOSS_TARGETS = 16, /* takes mio_loss_set_targets */
+    MIO__LOSS_QUEUE = 32,   /* takes mio_loss_set_queue */
+    MIO__LOSS_CONSTANTS =
+        64, /* its gradient takes something that moves with the rows for constant: it is no function's */
     MIO__LOSS_PREDICTIONS = 128, /* its rows are predictions of the other view's targets */
     MIO__LOSS_KEYS = 256,        /* view 2 has constant keys, and no gradient */
     MIO__LOSS_ROWS = 512,        /* needs unit vectors for rectangular passes alone */

@@ -7,9 +7,9 @@
 /* ---- plan ---- */
 
 enum {
-    CHUNK = 32,        /* pairs that one item of a pass over rows takes */
-    BLOCKS = 16,       /* blocks aimed at: enough meetings a round for many workers */
-    BLOCK_SLOTS = 256, /* most slots of a block: its rows and gradients stay in the cache */
+    CHUNK = 32,           /* pairs that one item of a pass over rows takes */
+    BLOCKS = 16,          /* blocks aimed at: enough meetings a round for many workers */
+    BLOCK_SLOTS = 256,    /* most slots of a block: its rows and gradients stay in the cache */
     FEW_PAIRS = 4,        /* fewer leave differences that float does not hold, and cost nothing in double */
     KEPT_BYTES = 1 << 24, /* most memory for tiles that several passes share */
     ALIGNMENT = 64
@@ -307,8 +307,8 @@ static void find_means(mio__pairs *pairs)
 mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest)
 {
     mio__pair_plan plan;
-    mio_status status = mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, pairs->storage,
-                                            &plan);
+    mio_status status =
+        mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, pairs->storage, &plan);
     if (!status)
         status = adopt(pairs, &plan);
     if (status)

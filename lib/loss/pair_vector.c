@@ -467,7 +467,7 @@ const mio__pair_kernels MIO__VARIANT(mio__pair_loops) = {
     .write_float = write_float,
     .write_double = write_double,
     .product = product,
-    .narrow = {narrow_softplus, narrow_sum, narrow_nearest, narrow_leave_out, narrow_softmax, narrow_exponentials, narrow_sums,
-               narrow_weights},
+    .narrow = {narrow_softplus, narrow_sum, narrow_nearest, narrow_leave_out, narrow_softmax, narrow_exponentials,
+               narrow_sums, narrow_weights},
     .wide = {wide_softplus, wide_sum, wide_nearest, wide_leave_out, wide_softmax, NULL, wide_sums, wide_weights},
 };

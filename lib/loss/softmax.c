@@ -28,8 +28,8 @@ static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, do
 typedef struct softmax {
     mio__pairs *pairs;
     const double *p;
-    double rate, share;            /* of a similarity; of a row in the mean */
-    double sharpness, positives;   /* dclw: of the positives' weights, and the logarithm of their sum */
+    double rate, share;          /* of a similarity; of a row in the mean */
+    double sharpness, positives; /* dclw: of the positives' weights, and the logarithm of their sum */
 } softmax;
 
 /* The gradient pass, if it is wanted. The positives' derivatives stand in similarity_of_pair. */

@@ -97,7 +97,8 @@ static mio_status run(mio_loss *loss, double *value)
     mio__pairs_log_sums(pairs, 0, rate);
     const double positive = mio__pairs_sum(pairs, visit, &(averages){loss, rate, 1 / (double)pairs->plan.pairs});
     mio__pairs_pull(pairs, 1, &rate);
-    *value = positive + 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each weighted pair stands there twice, from either end */
+    *value =
+        positive + 0.5 * mio__pairs_dot_gradient(pairs, 2); /* each weighted pair stands there twice, from either end */
     mio__pairs_finish(pairs, 1, pairs->similarity_of_pair);
     return MIO_OK;
 }

@@ -47,8 +47,10 @@ mio_status mio__loss_write(const mio_loss *loss, mio__archive_writer *writer)
         while (tensors[t].exact && fine < tensors[t].count && isfinite(tensors[t].exact[fine]))
             fine++;
         if (tensors[t].exact && fine < tensors[t].count)
-            status = mio__fail(MIO_ERROR_STATE, "value %zu of the loss's '%s' is not finite and cannot be saved; restore an earlier "
-                                                "checkpoint", fine, loss->kind->tensors[t]);
+            status = mio__fail(MIO_ERROR_STATE,
+                               "value %zu of the loss's '%s' is not finite and cannot be saved; restore an earlier "
+                               "checkpoint",
+                               fine, loss->kind->tensors[t]);
         else if (tensors[t].exact)
             status = mio__archive_put(writer, name, tensors[t].exact, tensors[t].count * sizeof(double));
     }

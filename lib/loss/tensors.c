@@ -209,7 +209,10 @@ mio_status mio_loss_tensor(const mio_loss *loss, size_t index, mio_tensor_info *
     const int number = parameter_of(loss, index) < loss->settings.count;
     mio_tensor_info full = {.name = loss->kind->tensors[index],
                             .rank = number ? 0 : 2,
-                            .shape = {number ? 0 : tensor->count ? tensor->shape[0] : classes(loss), tensor->shape[1]},
+                            .shape = {number          ? 0
+                                      : tensor->count ? tensor->shape[0]
+                                                      : classes(loss),
+                                      tensor->shape[1]},
                             .count = tensor->count,
                             .trainable = 1};
     mio__struct_give(info, &full, sizeof full);

@@ -102,7 +102,8 @@ static mio_node add_layer(mio_builder *builder, mio__layer layer)
         return -1;
     mio__builder_take_name(builder, layer.name);
     if (!layer.name[0])
-        snprintf(layer.name, sizeof layer.name, "%s%zu", mio__layer_facts_of[layer.kind].name, builder->layers.count - 1);
+        snprintf(layer.name, sizeof layer.name, "%s%zu", mio__layer_facts_of[layer.kind].name,
+                 builder->layers.count - 1);
     const mio_status status = mio__layers_add(&builder->layers, &layer);
     return status ? mio__builder_stick(builder, status) : (mio_node)(builder->layers.count - 1);
 }

@@ -20,13 +20,17 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_BATCH_INVARIANT] =
         {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
          "give an image the same bits alone and among others, at a higher cost for few images", ""},
-    [PARAMETER_INITIALIZATION] =
-        {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0, mio__initialization_names,
-         "how mio_encoder_initialize draws convolutions: Kaiming normal over the fan-out, or uniform within 1/sqrt(fan-in), "
-         "PyTorch's default", ""},
-    [PARAMETER_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
-                             "what activations and the factors of products are stored in; weights, sums and statistics are "
-                             "fp32. bf16 needs a CPU with AVX-512 BF16", ""},
+    [PARAMETER_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0,
+                                  mio__initialization_names,
+                                  "how mio_encoder_initialize draws convolutions: Kaiming normal over the fan-out, or "
+                                  "uniform within 1/sqrt(fan-in), "
+                                  "PyTorch's default",
+                                  ""},
+    [PARAMETER_PRECISION] =
+        {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
+         "what activations and the factors of products are stored in; weights, sums and statistics are "
+         "fp32. bf16 needs a CPU with AVX-512 BF16",
+         ""},
 };
 
 MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
@@ -34,9 +38,10 @@ MIO__DEFINE_SETTINGS_FUNCTIONS(encoder)
 static mio_status check_setting(size_t index, double value)
 {
     if (index == PARAMETER_PRECISION && value != MIO__FP32 && !mio__target_has_bf16())
-        return mio__fail(MIO_ERROR_UNSUPPORTED,
-                         "encoder: precision 'bf16' needs a CPU with AVX-512 BF16, which this one lacks or LIBXSMM_TARGET "
-                         "hides; keep 'fp32'");
+        return mio__fail(
+            MIO_ERROR_UNSUPPORTED,
+            "encoder: precision 'bf16' needs a CPU with AVX-512 BF16, which this one lacks or LIBXSMM_TARGET "
+            "hides; keep 'fp32'");
     return MIO_OK;
 }
 

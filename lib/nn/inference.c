@@ -74,15 +74,15 @@ static mio__inference *kind_of(mio_encoder *encoder, size_t lanes)
 /* Under the lock: a plan for the present algorithm, with convolutions prepared for the present weights. */
 static mio_status ready_plan(mio_encoder *encoder, mio__inference *inference, size_t lanes)
 {
-    if (inference->plan && (inference->plan->algorithm != mio__encoder_algorithm(encoder) ||
-                            inference->plan->tuned != encoder->tuned ||
-                            inference->plan->images.precision != mio__encoder_precision(encoder)))
+    if (inference->plan &&
+        (inference->plan->algorithm != mio__encoder_algorithm(encoder) || inference->plan->tuned != encoder->tuned ||
+         inference->plan->images.precision != mio__encoder_precision(encoder)))
         free_kind(encoder, inference);
     if (!inference->plan) {
         const mio__images images = {1, lanes, lanes, 1, mio__encoder_precision(encoder)};
-        const mio_status status = mio__plan_create(encoder->context, &encoder->graph, &images,
-                                                   mio__encoder_algorithm(encoder), &encoder->tuning, 0,
-                                                   &inference->plan);
+        const mio_status status =
+            mio__plan_create(encoder->context, &encoder->graph, &images, mio__encoder_algorithm(encoder),
+                             &encoder->tuning, 0, &inference->plan);
         if (status)
             return status;
         inference->plan->tuned = encoder->tuned;

@@ -44,9 +44,13 @@ static void draw_tensor(mio_encoder *encoder, size_t index, uint64_t seed, float
     const mio__tensor *tensor = &encoder->tensors[index];
     const int conv = layer->kind == MIO__LAYER_CONV;
     const size_t channels = encoder->graph.layers.items[layer->inputs[0]].channels;
-    drawing draw = {layer, conv ? channels * layer->kernel * layer->kernel : channels,
-                    conv && mio__encoder_initialization(encoder) == MIO__INITIALIZE_TORCHVISION, seed, index,
-                    tensor->count, values};
+    drawing draw = {layer,
+                    conv ? channels * layer->kernel * layer->kernel : channels,
+                    conv && mio__encoder_initialization(encoder) == MIO__INITIALIZE_TORCHVISION,
+                    seed,
+                    index,
+                    tensor->count,
+                    values};
     mio__parallel(encoder->context, mio__workers(encoder->context), (tensor->count + PIECE - 1) / PIECE, draw_piece,
                   &draw);
     mio__tensor_pack(encoder, index, values, tensor->value);

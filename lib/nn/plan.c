@@ -311,8 +311,7 @@ static mio_status plan_convs(mio__plan *plan, const mio__tuning *tuning)
         if (graph->steps[s].kind != MIO__LAYER_CONV)
             continue;
         const mio__conv_geometry geometry = mio__step_geometry(graph, s, &plan->images);
-        const mio__conv_choice choice =
-            mio__tuning_choose(tuning, &geometry, plan->algorithm, plan->training, NULL);
+        const mio__conv_choice choice = mio__tuning_choose(tuning, &geometry, plan->algorithm, plan->training, NULL);
         const mio_status status =
             mio__conv_create_as(plan->context, &geometry, &choice, plan->training, &plan->convs[s]);
         if (status)

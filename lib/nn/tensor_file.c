@@ -33,8 +33,10 @@ mio_status mio__encoder_write_tensors(const mio_encoder *encoder, const char *pr
         mio__tensor_unpack(encoder, i, encoder->tensors[i].value, values);
         const size_t count = encoder->tensors[i].count, fine = mio__first_not_finite(count, values);
         status = fine == count ? mio__archive_put(writer, name, values, count * sizeof *values)
-                               : mio__fail(MIO_ERROR_STATE, "value %zu of tensor '%s' is not finite: the encoder cannot be saved; "
-                                                            "restore an earlier file", fine, encoder->tensors[i].name);
+                               : mio__fail(MIO_ERROR_STATE,
+                                           "value %zu of tensor '%s' is not finite: the encoder cannot be saved; "
+                                           "restore an earlier file",
+                                           fine, encoder->tensors[i].name);
     }
     mio__free(encoder->context, values);
     return status;

@@ -199,10 +199,8 @@ mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tens
     if (status)
         return status;
     const mio__tensor *tensor = &encoder->tensors[index];
-    mio_tensor_info full = {.name = tensor->name,
-                            .rank = tensor->rank,
-                            .count = tensor->count,
-                            .trainable = tensor->trainable};
+    mio_tensor_info full = {
+        .name = tensor->name, .rank = tensor->rank, .count = tensor->count, .trainable = tensor->trainable};
     memcpy(full.shape, tensor->shape, sizeof full.shape);
     mio__struct_give(info, &full, sizeof full);
     return MIO_OK;

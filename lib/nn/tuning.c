@@ -176,8 +176,8 @@ mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, siz
         .stride = g.stride,
         .padding = g.padding,
         .forward = mio__conv_method_name(choice.of[MIO__FORWARD]),
-        .data_gradient = views && needs_data_gradient(encoder, s)
-                             ? mio__conv_method_name(choice.of[MIO__BACKWARD_DATA]) : NULL,
+        .data_gradient =
+            views && needs_data_gradient(encoder, s) ? mio__conv_method_name(choice.of[MIO__BACKWARD_DATA]) : NULL,
         .weight_gradient = views ? mio__conv_method_name(choice.of[MIO__BACKWARD_WEIGHTS]) : NULL,
         .tuned = tuned,
     };

@@ -33,13 +33,37 @@ typedef struct mio__optimizer_kind {
 extern const mio__optimizer_kind mio__optimizer_sgd, mio__optimizer_lars, mio__optimizer_adamw;
 
 /** The rows that every kind's table begins with. */
-#define MIO__OPTIM_COMMON(rate, decay, exclude)                                                                          \
-    [MIO__OPTIM_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, rate, 0, FLT_MAX, 0, 0, NULL,                     \
-                                  "learning rate of the next step; a trainer sets it from its schedule", ""},            \
-    [MIO__OPTIM_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, decay, 0, FLT_MAX, 0, 0, NULL,                      \
-                                 "weight decay of arrays that are not excluded", ""},                                    \
-    [MIO__OPTIM_EXCLUDE_VECTORS] = {                                                                                     \
-        "exclude_vectors", MIO_PARAMETER_BOOLEAN, exclude, 0, 1, 0, 0, NULL,                                             \
-        "1: arrays of rank 0 or 1 (biases, batch norm) get neither weight decay nor layer adaptation", ""}
+#define MIO__OPTIM_COMMON(rate, decay, exclude)                                                                        \
+    [MIO__OPTIM_LEARNING_RATE] = {"learning_rate",                                                                     \
+                                  MIO_PARAMETER_REAL,                                                                  \
+                                  rate,                                                                                \
+                                  0,                                                                                   \
+                                  FLT_MAX,                                                                             \
+                                  0,                                                                                   \
+                                  0,                                                                                   \
+                                  NULL,                                                                                \
+                                  "learning rate of the next step; a trainer sets it from its schedule",               \
+                                  ""},                                                                                 \
+    [MIO__OPTIM_WEIGHT_DECAY] = {"weight_decay",                                                                       \
+                                 MIO_PARAMETER_REAL,                                                                   \
+                                 decay,                                                                                \
+                                 0,                                                                                    \
+                                 FLT_MAX,                                                                              \
+                                 0,                                                                                    \
+                                 0,                                                                                    \
+                                 NULL,                                                                                 \
+                                 "weight decay of arrays that are not excluded",                                       \
+                                 ""},                                                                                  \
+    [MIO__OPTIM_EXCLUDE_VECTORS] = {                                                                                   \
+        "exclude_vectors",                                                                                             \
+        MIO_PARAMETER_BOOLEAN,                                                                                         \
+        exclude,                                                                                                       \
+        0,                                                                                                             \
+        1,                                                                                                             \
+        0,                                                                                                             \
+        0,                                                                                                             \
+        NULL,                                                                                                          \
+        "1: arrays of rank 0 or 1 (biases, batch norm) get neither weight decay nor layer adaptation",                 \
+        ""}
 
 #endif

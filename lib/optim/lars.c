@@ -34,8 +34,8 @@ static void step(const mio__optimizer_kernels *kernels, const double *p, const m
     const double trust = adapted ? fmin(p[TRUST] * array->values_norm / array->gradient_norm, FLT_MAX) : 1;
     const double rate = p[MIO__OPTIM_LEARNING_RATE];
     const int google = p[CONVENTION] == 0;
-    const mio__momentum_step move = {(float)(google ? fmin(rate * trust, FLT_MAX) : trust), (float)array->decay, (float)p[MOMENTUM],
-                                     (float)(google ? 1 : rate), p[NESTEROV] != 0};
+    const mio__momentum_step move = {(float)(google ? fmin(rate * trust, FLT_MAX) : trust), (float)array->decay,
+                                     (float)p[MOMENTUM], (float)(google ? 1 : rate), p[NESTEROV] != 0};
     kernels->momentum(count, &move, gradients, state[0], values);
 }
 

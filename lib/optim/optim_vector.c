@@ -54,7 +54,8 @@ static void adam(size_t count, const mio__adam_step *step, const float *restrict
 {
     const mio__adam_step s = *step;
     for (size_t i = 0; i < count; i++) {
-        const float given = gradients[i], below = given < LARGEST ? given : LARGEST, g = below > -LARGEST ? below : -LARGEST;
+        const float given = gradients[i], below = given < LARGEST ? given : LARGEST,
+                    g = below > -LARGEST ? below : -LARGEST;
         const float m = s.beta1 * mean[i] + s.new1 * g, q = s.beta2 * square[i] + s.new2 * g * g;
         mean[i] = m;
         square[i] = q;

@@ -186,12 +186,13 @@ static mio_status add(mio_optimizer *optimizer, const char *name, size_t rank, s
     mio_context *context = optimizer->context;
     const size_t pieces = (count - 1) / PIECE + 1, all = optimizer->piece_count + pieces;
     mio_status status = mio__grow(context, (void **)&optimizer->arrays, &optimizer->capacity, optimizer->count,
-                               optimizer->count + 1, sizeof *optimizer->arrays);
+                                  optimizer->count + 1, sizeof *optimizer->arrays);
     if (!status)
-        status = mio__grow(context, (void **)&optimizer->sums, &optimizer->sums_capacity, 0, all, sizeof *optimizer->sums);
+        status =
+            mio__grow(context, (void **)&optimizer->sums, &optimizer->sums_capacity, 0, all, sizeof *optimizer->sums);
     if (!status)
         status = mio__grow(context, (void **)&optimizer->piece_array, &optimizer->piece_array_capacity,
-                        optimizer->piece_count, all, sizeof *optimizer->piece_array);
+                           optimizer->piece_count, all, sizeof *optimizer->piece_array);
     if (status)
         return status;
     array made = {.rank = rank, .count = count, .values = values, .gradients = gradients, .born = optimizer->steps};
@@ -444,7 +445,8 @@ static mio_status write_births(const mio_optimizer *optimizer, mio__archive_writ
 }
 
 /* *births is to be freed by the caller whatever the result. */
-static mio_status read_births(const mio_optimizer *optimizer, const mio__archive *archive, uint64_t steps, uint64_t **births)
+static mio_status read_births(const mio_optimizer *optimizer, const mio__archive *archive, uint64_t steps,
+                              uint64_t **births)
 {
     *births = mio__alloc_zeroed(optimizer->context, optimizer->count, sizeof **births);
     if (!*births)
@@ -477,8 +479,10 @@ mio_status mio__optimizer_write(const mio_optimizer *optimizer, mio__archive_wri
         state_name(i, name, sizeof name);
         status = is_finite(optimizer, i, optimizer->arrays[i].state[0])
                      ? mio__archive_put(writer, name, optimizer->arrays[i].state[0], state_bytes(optimizer, i))
-                     : mio__fail(MIO_ERROR_STATE, "the optimizer's state of '%s' is not finite and cannot be saved; restore an "
-                                                  "earlier checkpoint", optimizer->arrays[i].name);
+                     : mio__fail(MIO_ERROR_STATE,
+                                 "the optimizer's state of '%s' is not finite and cannot be saved; restore an "
+                                 "earlier checkpoint",
+                                 optimizer->arrays[i].name);
     }
     return status;
 }
@@ -494,10 +498,11 @@ static mio_status check_description(const mio_optimizer *optimizer, mio__archive
     if (!status && stored == size)
         status = other ? mio__archive_get(archive, "optimizer/arrays", other, size) : MIO_ERROR_MEMORY;
     if (!status && (stored != size || memcmp(text, other, size)))
-        status = mio__fail(MIO_ERROR_FORMAT,
-                           "the checkpoint's optimizer is of another kind, steps other arrays or has other exclusions than this "
-                           "'%s' of %zu arrays; make the same optimizer and encoder first",
-                           optimizer->kind->name, optimizer->count);
+        status = mio__fail(
+            MIO_ERROR_FORMAT,
+            "the checkpoint's optimizer is of another kind, steps other arrays or has other exclusions than this "
+            "'%s' of %zu arrays; make the same optimizer and encoder first",
+            optimizer->kind->name, optimizer->count);
     mio__free(optimizer->context, text);
     mio__free(optimizer->context, other);
     return status;

@@ -52,8 +52,8 @@ static void part_kind(const mio_trainer *trainer, const mio__part *part, char ki
    momentum on a cosine does end with the run, and moves with its end.) */
 static int is_the_hosts(const mio__part *part, const char *parameter)
 {
-    static const char *const names[][2] = {{"loader", "prefetch"}, {"trainer", "epochs"}, {"trainer", "steps"},
-                                           {"trainer", "monitor_interval"}};
+    static const char *const names[][2] = {
+        {"loader", "prefetch"}, {"trainer", "epochs"}, {"trainer", "steps"}, {"trainer", "monitor_interval"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(part->name, names[i][0]) && !strcmp(parameter, names[i][1]))
             return 1;
@@ -169,7 +169,7 @@ typedef struct restoration {
     mio__part parts[PARTS];
     double new_values[PARTS][MIO__SETTINGS_LIMIT], old_values[PARTS][MIO__SETTINGS_LIMIT];
     char target[NAME_LIMIT];
-    mio_loss *loss; /* the new state of the trainer's */
+    mio_loss *loss;        /* the new state of the trainer's */
     mio_encoder *momentum; /* likewise, or NULL; then the old one, to be released */
     mio__tuning tuning;    /* the encoder's choices, likewise */
     uint64_t new_steps, new_epoch, new_batch, old_epoch, old_batch;
@@ -207,8 +207,9 @@ static mio_status read_position(restoration *r)
                &r->new_steps, &r->new_epoch, &r->new_batch) != 5)
         return mio__fail(MIO_ERROR_FORMAT, "%s: record 'trainer/position' makes no sense: '%.80s'", r->path, text);
     if (images != mio_dataset_count(dataset) || channels != mio_dataset_channels(dataset))
-        return mio__fail(MIO_ERROR_ARGUMENT, "%s was made on %zu images of %zu channels; the trainer's dataset has %zu "
-                                             "of %zu",
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "%s was made on %zu images of %zu channels; the trainer's dataset has %zu "
+                         "of %zu",
                          r->path, images, channels, mio_dataset_count(dataset), mio_dataset_channels(dataset));
     return MIO_OK;
 }
@@ -254,8 +255,9 @@ static mio_status read_part(restoration *r, size_t index)
         *end = 0;
         const size_t place = mio__part_find(part, name);
         if (place == part->functions->count(part->object))
-            return mio__fail(MIO_ERROR_FORMAT, "%s: the %s has no parameter '%.60s' here; the file is from another "
-                                               "version of the library",
+            return mio__fail(MIO_ERROR_FORMAT,
+                             "%s: the %s has no parameter '%.60s' here; the file is from another "
+                             "version of the library",
                              r->path, part->name, name);
         if (!is_the_hosts(part, name) && !is_beyond_this_cpu(part, name, values[at]))
             r->new_values[index][place] = values[at];
@@ -283,8 +285,8 @@ static mio_status keep_encoder(restoration *r)
 {
     mio_trainer *trainer = r->trainer;
     const size_t channels = mio__loader_augment(trainer->loader)->channels;
-    r->old_tensors = mio__alloc_zeroed(trainer->context, mio__snapshot_size(trainer->encoder, MIO__SNAPSHOT_ALL) + 1,
-                                       sizeof(float));
+    r->old_tensors =
+        mio__alloc_zeroed(trainer->context, mio__snapshot_size(trainer->encoder, MIO__SNAPSHOT_ALL) + 1, sizeof(float));
     r->old_pixels = mio__alloc_zeroed(trainer->context, channels, 2 * sizeof(double));
     if (!r->old_tensors || !r->old_pixels)
         return MIO_ERROR_MEMORY;

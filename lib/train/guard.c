@@ -55,8 +55,9 @@ mio_status mio__guard_explain(const mio_trainer *trainer, mio_status failure, si
     const char *remedy = "lower the learning rate, or look at the data; the weights are those before the step";
     const mio__tensor *bad = first_bad(trainer->encoder, 1);
     if (bad)
-        return mio__fail(MIO_ERROR_STATE, "step %llu: layer '%.*s': its weights (%s) were not finite before the step; "
-                                          "restore an earlier checkpoint and lower the learning rate",
+        return mio__fail(MIO_ERROR_STATE,
+                         "step %llu: layer '%.*s': its weights (%s) were not finite before the step; "
+                         "restore an earlier checkpoint and lower the learning rate",
                          step, layer_length(bad->name), bad->name, bad->name);
     bad = first_bad(trainer->encoder, 0);
     if (bad)
@@ -73,7 +74,7 @@ mio_status mio__guard_explain(const mio_trainer *trainer, mio_status failure, si
                          layer_length(bad->name), bad->name, bad->name, remedy);
     const mio__loss_tensor *learnt = first_bad_of_loss(trainer->loss);
     if (learnt && loss)
-        return mio__fail(MIO_ERROR_STATE, "step %llu: the gradient of the loss's '%s' is not finite; %s", step, learnt->name,
-                         remedy);
+        return mio__fail(MIO_ERROR_STATE, "step %llu: the gradient of the loss's '%s' is not finite; %s", step,
+                         learnt->name, remedy);
     return failure;
 }

@@ -16,11 +16,11 @@ typedef struct row_sums {
 typedef struct measurement {
     size_t pairs, dim, order; /* order: of the Gram matrix, min(pairs, dim) */
     const float *z[2];
-    double rate[2]; /* 1 / temperature, of positives and negatives */
-    double *units;  /* 2 pairs x dim: view 1, view 2 */
-    double *squares;/* 2 pairs: 1, or 0 for a row of zeros */
-    row_sums *sums; /* 2 pairs */
-    double *gram;   /* order x order */
+    double rate[2];  /* 1 / temperature, of positives and negatives */
+    double *units;   /* 2 pairs x dim: view 1, view 2 */
+    double *squares; /* 2 pairs: 1, or 0 for a row of zeros */
+    row_sums *sums;  /* 2 pairs */
+    double *gram;    /* order x order */
     double *values, *scratch, *deviations;
 } measurement;
 
@@ -31,8 +31,12 @@ static size_t layout(measurement *m, char *memory)
     const struct {
         double **place;
         size_t count;
-    } arrays[] = {{&m->units, rows * m->dim}, {&m->squares, rows}, {&m->gram, m->order * m->order},
-                  {&m->values, m->order}, {&m->scratch, mio__eigenvalues_scratch(m->order)}, {&m->deviations, m->dim}};
+    } arrays[] = {{&m->units, rows * m->dim},
+                  {&m->squares, rows},
+                  {&m->gram, m->order * m->order},
+                  {&m->values, m->order},
+                  {&m->scratch, mio__eigenvalues_scratch(m->order)},
+                  {&m->deviations, m->dim}};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
         if (memory)
             *arrays[i].place = (double *)(memory + used);

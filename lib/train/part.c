@@ -3,27 +3,27 @@
 #include <string.h>
 
 /* The public functions, with the object's type forgotten. */
-#define PART_FUNCTIONS(noun)                                                                                             \
-    static size_t noun##_count(const void *object)                                                                       \
-    {                                                                                                                    \
-        return mio_##noun##_parameter_count(object);                                                                     \
-    }                                                                                                                    \
-    static mio_status noun##_info(const void *object, size_t index, mio_parameter_info *info)                            \
-    {                                                                                                                    \
-        return mio_##noun##_parameter(object, index, info);                                                              \
-    }                                                                                                                    \
-    static mio_status noun##_get(const void *object, const char *parameter, double *value)                               \
-    {                                                                                                                    \
-        return mio_##noun##_get(object, parameter, value);                                                               \
-    }                                                                                                                    \
-    static mio_status noun##_set(void *object, const char *parameter, double value)                                      \
-    {                                                                                                                    \
-        return mio_##noun##_set(object, parameter, value);                                                               \
-    }                                                                                                                    \
-    static mio_status noun##_set_text(void *object, const char *parameter, const char *text)                             \
-    {                                                                                                                    \
-        return mio_##noun##_set_text(object, parameter, text);                                                           \
-    }                                                                                                                    \
+#define PART_FUNCTIONS(noun)                                                                                           \
+    static size_t noun##_count(const void *object)                                                                     \
+    {                                                                                                                  \
+        return mio_##noun##_parameter_count(object);                                                                   \
+    }                                                                                                                  \
+    static mio_status noun##_info(const void *object, size_t index, mio_parameter_info *info)                          \
+    {                                                                                                                  \
+        return mio_##noun##_parameter(object, index, info);                                                            \
+    }                                                                                                                  \
+    static mio_status noun##_get(const void *object, const char *parameter, double *value)                             \
+    {                                                                                                                  \
+        return mio_##noun##_get(object, parameter, value);                                                             \
+    }                                                                                                                  \
+    static mio_status noun##_set(void *object, const char *parameter, double value)                                    \
+    {                                                                                                                  \
+        return mio_##noun##_set(object, parameter, value);                                                             \
+    }                                                                                                                  \
+    static mio_status noun##_set_text(void *object, const char *parameter, const char *text)                           \
+    {                                                                                                                  \
+        return mio_##noun##_set_text(object, parameter, text);                                                         \
+    }                                                                                                                  \
     const mio__part_functions mio__part_##noun = {noun##_count, noun##_info, noun##_get, noun##_set, noun##_set_text}
 
 PART_FUNCTIONS(encoder);

@@ -15,8 +15,9 @@ mio_status mio__cut_make(const mio_trainer *trainer, size_t views, size_t count,
         return mio__fail(MIO_ERROR_STATE, "a micro-batch has images of one view, which leaves nothing to join; set "
                                           "'join_views' or 'micro_batch' to 0");
     if (count % micro)
-        return mio__fail(MIO_ERROR_STATE, "a batch of %zu images cannot be cut into micro-batches of %zu; let the "
-                                          "loader's 'batch_size' be a multiple of 'micro_batch', and 'drop_last' 1",
+        return mio__fail(MIO_ERROR_STATE,
+                         "a batch of %zu images cannot be cut into micro-batches of %zu; let the "
+                         "loader's 'batch_size' be a multiple of 'micro_batch', and 'drop_last' 1",
                          count, micro);
     *cut = (mio__cut){1, micro, views * count / micro};
     return MIO_OK;
@@ -38,8 +39,8 @@ mio_status mio__passes_forward(mio_trainer *trainer, const mio__cut *cut, mio_en
     for (size_t i = 0; !status && i < cut->passes; i++) {
         const float *part = images + i * size;
         if (other)
-            status = mio__encoder_forward_as(trainer->encoder, other, cut->views, cut->count, part,
-                                             projections + i * rows);
+            status =
+                mio__encoder_forward_as(trainer->encoder, other, cut->views, cut->count, part, projections + i * rows);
         else
             status = mio_encoder_forward(trainer->encoder, cut->views, cut->count, part, NULL, projections + i * rows);
         if (!status && predictions)

@@ -48,7 +48,7 @@ struct mio_recipe {
     mio__part parts[PARTS];
     unsigned char touched[PARTS][MIO__SETTINGS_LIMIT]; /* by whom; 0: by nobody */
     unsigned char touching;                            /* who sets parameters now */
-    int chosen[PARTS]; /* another kind than the recipe's: its settings do not apply */
+    int chosen[PARTS];                                 /* another kind than the recipe's: its settings do not apply */
     known_name *names;
 };
 
@@ -226,8 +226,9 @@ static mio__part *find_part(const mio_recipe *recipe, const char *name, const ch
             return (mio__part *)part;
         }
     }
-    mio__fail(MIO_ERROR_ARGUMENT, "recipe '%s' has no parameter '%.60s'; names begin with encoder., projector., predictor., "
-                                  "loss., optimizer., schedule., augment., loader. or trainer.",
+    mio__fail(MIO_ERROR_ARGUMENT,
+              "recipe '%s' has no parameter '%.60s'; names begin with encoder., projector., predictor., "
+              "loss., optimizer., schedule., augment., loader. or trainer.",
               recipe->kind->name, name ? name : "NULL");
     return NULL;
 }
@@ -354,7 +355,8 @@ mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const char *n
         return choose_optimizer(recipe, name);
     if (part && !strcmp(part, "schedule"))
         return choose_schedule(recipe, name);
-    return mio__fail(MIO_ERROR_ARGUMENT, "a recipe's part can be loss, optimizer or schedule, not '%.60s'", part ? part : "NULL");
+    return mio__fail(MIO_ERROR_ARGUMENT, "a recipe's part can be loss, optimizer or schedule, not '%.60s'",
+                     part ? part : "NULL");
 }
 
 /* ---- building ---- */
@@ -400,8 +402,9 @@ static mio_status find_size(construction *c)
     for (size_t i = 1; !status && values[MIO__RECIPE_HEIGHT] == 0 && i < mio_dataset_count(c->dataset); i++) {
         status = mio_dataset_image_size(c->dataset, i, &height, &width);
         if (!status && (height != c->height || width != c->width))
-            status = mio__fail(MIO_ERROR_ARGUMENT, "the dataset's images differ in size (%zu x %zu, %zu x %zu); set "
-                                                   "\"encoder.height\" and \"encoder.width\"",
+            status = mio__fail(MIO_ERROR_ARGUMENT,
+                               "the dataset's images differ in size (%zu x %zu, %zu x %zu); set "
+                               "\"encoder.height\" and \"encoder.width\"",
                                c->height, c->width, height, width);
     }
     if (values[MIO__RECIPE_HEIGHT] > 0)
@@ -508,8 +511,7 @@ static mio_status make_objective(construction *c)
         status = pass_on(recipe, PART_OPTIMIZER, (mio__part){"optimizer", c->optimizer, &mio__part_optimizer});
     if (!status)
         status = mio_schedule_create(recipe->context, mio_schedule_name(recipe->schedule), &c->schedule);
-    return status ? status
-                  : pass_on(recipe, PART_SCHEDULE, (mio__part){"schedule", c->schedule, &mio__part_schedule});
+    return status ? status : pass_on(recipe, PART_SCHEDULE, (mio__part){"schedule", c->schedule, &mio__part_schedule});
 }
 
 /* Nor may a warm-up that the caller did not set take more of a short run than a quarter: it would end before its full

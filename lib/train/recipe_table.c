@@ -10,23 +10,29 @@ static const char *const stems[] = {"imagenet", "small", "small_unpadded", NULL}
 static const char *const norms[] = {"none", "plain", "affine", NULL};
 
 const mio__parameter mio__recipe_encoder_table[MIO__RECIPE_ENCODER_PARAMETERS] = {
-    [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL,
-                           "of the ResNet: 18, 34 or 50", "layers"},
+    [MIO__RECIPE_DEPTH] = {"depth", MIO_PARAMETER_INTEGER, 18, 18, 50, 0, 0, NULL, "of the ResNet: 18, 34 or 50",
+                           "layers"},
     [MIO__RECIPE_BASE_WIDTH] = {"base_width", MIO_PARAMETER_INTEGER, 64, 1, 4096, 0, 0, NULL,
                                 "channels of the first stage; torchvision's have 64", "channels"},
     [MIO__RECIPE_STEM] = {"stem", MIO_PARAMETER_CHOICE, MIO_STEM_SMALL, 0, 0, 0, 0, stems, "first layers", ""},
     [MIO__RECIPE_IMAGENET_STEM_FROM] = {"imagenet_stem_from", MIO_PARAMETER_INTEGER, 64, 0, 1e6, 0, 0, NULL,
-                                        "views of at least this size take the imagenet stem instead; 0: none", "pixels"},
-    [MIO__RECIPE_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, mio__initialization_names,
-                                    "first weights of convolutions: Kaiming normal over the fan-out, or PyTorch's default: "
-                                    "smaller, so that a learning rate counts for more under batch norm", ""},
+                                        "views of at least this size take the imagenet stem instead; 0: none",
+                                        "pixels"},
+    [MIO__RECIPE_INITIALIZATION] =
+        {"initialization", MIO_PARAMETER_CHOICE, 0, 0, 0, 0, 0, mio__initialization_names,
+         "first weights of convolutions: Kaiming normal over the fan-out, or PyTorch's default: "
+         "smaller, so that a learning rate counts for more under batch norm",
+         ""},
     [MIO__RECIPE_ALGORITHM] = {"algorithm", MIO_PARAMETER_CHOICE, MIO__CONV_FAST, 0, 0, 0, 0, mio__algorithm_names,
-                               "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles", ""},
-    [MIO__RECIPE_PRECISION] = {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
-                               "what activations and the factors of products are stored in; weights, sums and statistics "
-                               "are fp32. bf16 needs a CPU with AVX-512 BF16", ""},
-    [MIO__RECIPE_HEIGHT] = {"height", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
-                            "of the views; 0: the dataset's", "pixels"},
+                               "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles",
+                               ""},
+    [MIO__RECIPE_PRECISION] =
+        {"precision", MIO_PARAMETER_CHOICE, MIO__FP32, 0, 0, 0, 0, mio__precision_names,
+         "what activations and the factors of products are stored in; weights, sums and statistics "
+         "are fp32. bf16 needs a CPU with AVX-512 BF16",
+         ""},
+    [MIO__RECIPE_HEIGHT] = {"height", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL, "of the views; 0: the dataset's",
+                            "pixels"},
     [MIO__RECIPE_WIDTH] = {"width", MIO_PARAMETER_INTEGER, 0, 0, 16384, 0, 0, NULL,
                            "of the views; 0: as height, or the dataset's", "pixels"},
 };
@@ -40,7 +46,8 @@ const mio__parameter mio__recipe_projector_table[MIO__RECIPE_PROJECTOR_PARAMETER
                          "channels"},
     [MIO__RECIPE_HIDDEN_NORM] = {"hidden_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
                                  "what follows every layer but the last: nothing (then it has a bias), or batch norm "
-                                 "without or with weight and bias of its own", ""},
+                                 "without or with weight and bias of its own",
+                                 ""},
     [MIO__RECIPE_LAST_NORM] = {"last_norm", MIO_PARAMETER_CHOICE, MIO_NORM_AFFINE, 0, 0, 0, 0, norms,
                                "the same of the last layer", ""},
 };
@@ -166,12 +173,9 @@ static const mio__recipe_setting tiny[] = {
 /* The family: what each method does otherwise than mio-small. */
 
 static const mio__recipe_setting barlow_twins[] = {
-    {"projector.layers", 3},
-    {"projector.hidden", 1024},
-    {"projector.out", 1024},
-    {"projector.last_norm", MIO_NORM_NONE},
-    {"schedule.learning_rate", 0.005},
-    {NULL, 0},
+    {"projector.layers", 3},           {"projector.hidden", 1024},
+    {"projector.out", 1024},           {"projector.last_norm", MIO_NORM_NONE},
+    {"schedule.learning_rate", 0.005}, {NULL, 0},
 };
 
 static const mio__recipe_setting byol[] = {
@@ -194,12 +198,8 @@ static const mio__recipe_setting moco_v2[] = {
 };
 
 static const mio__recipe_setting nnclr[] = {
-    {"projector.layers", 3},
-    {"predictor.layers", 2},
-    {"predictor.hidden", 512},
-    {"loss.temperature", 0.1},
-    {"loss.queue_size", 4096},
-    {NULL, 0},
+    {"projector.layers", 3},   {"predictor.layers", 2},   {"predictor.hidden", 512},
+    {"loss.temperature", 0.1}, {"loss.queue_size", 4096}, {NULL, 0},
 };
 
 static const mio__recipe_setting simclr[] = {
@@ -208,12 +208,9 @@ static const mio__recipe_setting simclr[] = {
 };
 
 static const mio__recipe_setting simsiam[] = {
-    {"projector.out", 512},
-    {"projector.last_norm", MIO_NORM_PLAIN},
-    {"predictor.layers", 2},
-    {"predictor.hidden", 128}, /* a quarter: the bottleneck */
-    {"schedule.learning_rate", 0.06},
-    {NULL, 0},
+    {"projector.out", 512},           {"projector.last_norm", MIO_NORM_PLAIN},
+    {"predictor.layers", 2},          {"predictor.hidden", 128}, /* a quarter: the bottleneck */
+    {"schedule.learning_rate", 0.06}, {NULL, 0},
 };
 
 static const mio__recipe_setting sogclr[] = {
@@ -230,41 +227,49 @@ static const mio__recipe_setting supcon[] = {
 };
 
 static const mio__recipe_setting vicreg[] = {
-    {"projector.layers", 3},
-    {"projector.hidden", 1024},
-    {"projector.out", 1024},
-    {"projector.last_norm", MIO_NORM_NONE},
-    {"schedule.learning_rate", 0.02},
-    {NULL, 0},
+    {"projector.layers", 3},          {"projector.hidden", 1024},
+    {"projector.out", 1024},          {"projector.last_norm", MIO_NORM_NONE},
+    {"schedule.learning_rate", 0.02}, {NULL, 0},
 };
 
 static const mio__recipe_kind kinds[] = {
-    {"barlow_twins", "Barlow Twins (arXiv 2103.03230) at the size of mio-small: projector of three wide layers, no batch "
-                     "norm after the last", "barlow_twins", "sgd", "cosine", "mio-small", small, barlow_twins},
+    {"barlow_twins",
+     "Barlow Twins (arXiv 2103.03230) at the size of mio-small: projector of three wide layers, no batch "
+     "norm after the last",
+     "barlow_twins", "sgd", "cosine", "mio-small", small, barlow_twins},
     {"byol", "BYOL (arXiv 2006.07733) at the size of mio-small: predictor, momentum encoder on a cosine to 1", "byol",
      "sgd", "cosine", "mio-small", small, byol},
     {"mio-paper", "the MIO authors' own: ResNet-50, LARS, weak crops, batch 128, 250 epochs (arXiv 2111.12664)", "mio",
      "lars", "cosine", "mio-paper", paper, NULL},
     {"mio-reference", "the runs that libmio is measured against: ResNet-18 of width 16, SGD, strong crops, 4 epochs",
      "mio", "sgd", "cosine", "mio-reference", reference, NULL},
-    {"mio-small", "for small colour images on a few cores: ResNet-18 of width 16 on 24x24 views (for larger images set "
-                  "encoder.height), SGD, strong crops, 10 epochs", "mio", "sgd", "cosine", "mio-small", small, NULL},
-    {"mio-tiny", "for a first try on small grey images: ResNet-18 of width 16 on 20x20 views, SGD, minutes on two cores",
-     "mio", "sgd", "cosine", "grey", tiny, NULL},
-    {"moco_v2", "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, batch norms in the "
-                "head as in MoCo v3", "moco", "sgd", "cosine", "mio-small", small, moco_v2},
-    {"nnclr", "NNCLR (arXiv 2104.14548) at the size of mio-small: three-layer projector, predictor, queue of 4096", "nnclr",
-     "sgd", "cosine", "mio-small", small, nnclr},
+    {"mio-small",
+     "for small colour images on a few cores: ResNet-18 of width 16 on 24x24 views (for larger images set "
+     "encoder.height), SGD, strong crops, 10 epochs",
+     "mio", "sgd", "cosine", "mio-small", small, NULL},
+    {"mio-tiny",
+     "for a first try on small grey images: ResNet-18 of width 16 on 20x20 views, SGD, minutes on two cores", "mio",
+     "sgd", "cosine", "grey", tiny, NULL},
+    {"moco_v2",
+     "MoCo v2 (arXiv 2003.04297) at the size of mio-small: momentum encoder, queue of 4096, batch norms in the "
+     "head as in MoCo v3",
+     "moco", "sgd", "cosine", "mio-small", small, moco_v2},
+    {"nnclr", "NNCLR (arXiv 2104.14548) at the size of mio-small: three-layer projector, predictor, queue of 4096",
+     "nnclr", "sgd", "cosine", "mio-small", small, nnclr},
     {"simclr", "SimCLR (arXiv 2002.05709) at the size of mio-small: NT-Xent at temperature 0.5, its best for CIFAR-10",
      "nt_xent", "sgd", "cosine", "mio-small", small, simclr},
-    {"simsiam", "SimSiam (arXiv 2011.10566) at the size of mio-small: predictor with a bottleneck, last norm plain, the "
-                "learning rate of its CIFAR runs", "simsiam", "sgd", "cosine", "mio-small", small, simsiam},
+    {"simsiam",
+     "SimSiam (arXiv 2011.10566) at the size of mio-small: predictor with a bottleneck, last norm plain, the "
+     "learning rate of its CIFAR runs",
+     "simsiam", "sgd", "cosine", "mio-small", small, simsiam},
     {"sogclr", "SogCLR (arXiv 2202.12387) at the size of mio-small: moving averages for every image, for small batches",
      "sogclr", "sgd", "cosine", "mio-small", small, sogclr},
-    {"supcon", "SupCon (arXiv 2004.11362) at the size of mio-small: learns from labels; batch norms in the head", "supcon",
-     "sgd", "cosine", "mio-small", small, supcon},
-    {"vicreg", "VICReg (arXiv 2105.04906) at the size of mio-small: expander of three wide layers, no batch norm "
-               "after the last", "vicreg", "sgd", "cosine", "mio-small", small, vicreg},
+    {"supcon", "SupCon (arXiv 2004.11362) at the size of mio-small: learns from labels; batch norms in the head",
+     "supcon", "sgd", "cosine", "mio-small", small, supcon},
+    {"vicreg",
+     "VICReg (arXiv 2105.04906) at the size of mio-small: expander of three wide layers, no batch norm "
+     "after the last",
+     "vicreg", "sgd", "cosine", "mio-small", small, vicreg},
 };
 
 const mio__recipe_kind *mio__recipe_kind_at(size_t index)

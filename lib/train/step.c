@@ -14,10 +14,10 @@
 
 /* How the loss and the trainer's parameters want a batch treated. */
 typedef struct course {
-    int predicts;  /* the loss sees predictions */
-    int momentum;  /* targets or keys come from the momentum encoder */
-    int keys;      /* view 2 makes keys: it goes through the momentum encoder alone */
-    mio__cut cut;  /* of what goes through an encoder: both views, or one */
+    int predicts; /* the loss sees predictions */
+    int momentum; /* targets or keys come from the momentum encoder */
+    int keys;     /* view 2 makes keys: it goes through the momentum encoder alone */
+    mio__cut cut; /* of what goes through an encoder: both views, or one */
 } course;
 
 static int is_set(const mio_trainer *trainer, size_t parameter)
@@ -35,17 +35,18 @@ static mio_status choose_course(const mio_trainer *trainer, size_t count, course
     const unsigned flags = trainer->loss->kind->flags;
     size_t dim;
     mio_encoder_prediction_dim(trainer->encoder, &dim);
-    *c = (course){.predicts = mio__step_predicts(trainer),
-                  .momentum = is_set(trainer, MIO__TRAINER_MOMENTUM_ENCODER)};
+    *c = (course){.predicts = mio__step_predicts(trainer), .momentum = is_set(trainer, MIO__TRAINER_MOMENTUM_ENCODER)};
     c->keys = c->momentum && flags & MIO__LOSS_KEYS;
     if (c->predicts && !dim)
-        return mio__fail(MIO_ERROR_STATE, "the loss '%s' learns predictions and the encoder makes none; give it a "
-                                          "predictor (mio_builder_finish_with_predictions, a recipe's "
-                                          "'predictor.layers'), or set the trainer's parameter 'predictor' to 0",
+        return mio__fail(MIO_ERROR_STATE,
+                         "the loss '%s' learns predictions and the encoder makes none; give it a "
+                         "predictor (mio_builder_finish_with_predictions, a recipe's "
+                         "'predictor.layers'), or set the trainer's parameter 'predictor' to 0",
                          mio_loss_name(trainer->loss));
     if (c->momentum && !(flags & MIO__LOSS_TARGETS))
-        return mio__fail(MIO_ERROR_STATE, "the loss '%s' has no targets for a momentum encoder to make; byol, simsiam, "
-                                          "moco and nnclr have. Set the trainer's parameter 'momentum_encoder' to 0",
+        return mio__fail(MIO_ERROR_STATE,
+                         "the loss '%s' has no targets for a momentum encoder to make; byol, simsiam, "
+                         "moco and nnclr have. Set the trainer's parameter 'momentum_encoder' to 0",
                          mio_loss_name(trainer->loss));
     return mio__cut_make(trainer, c->keys ? 1 : 2, count, &c->cut);
 }
@@ -140,10 +141,10 @@ mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, dou
     *loss = NAN;
     status = give_batch(trainer, &c, batch);
     if (!status)
-        status = mio__loss_compute(trainer->loss,
-                                   &(mio__batch){batch->count, trainer->dim, sizeof(float), {z, z + half},
-                                                 {gradients, gradients + half}},
-                                   loss);
+        status = mio__loss_compute(
+            trainer->loss,
+            &(mio__batch){batch->count, trainer->dim, sizeof(float), {z, z + half}, {gradients, gradients + half}},
+            loss);
     if (status || !isfinite(*loss))
         return mio__guard_explain(trainer, status ? status : MIO_ERROR_STATE, 2 * half, z, status ? NULL : loss);
     return mio__passes_backward(trainer, &c.cut, batch->images, c.predicts ? NULL : gradients,

@@ -28,16 +28,19 @@ const mio__parameter mio__trainer_table[MIO__TRAINER_PARAMETERS] = {
                              "the loss gets the labels of the batch, for losses that learn from them", ""},
     [MIO__TRAINER_PREDICTOR] = {"predictor", MIO_PARAMETER_BOOLEAN, 1, 0, 1, 0, 0, NULL,
                                 "losses of predictions (byol, simsiam, nnclr) get the encoder's; off, the "
-                                "projections stand for them", ""},
+                                "projections stand for them",
+                                ""},
     [MIO__TRAINER_MOMENTUM_ENCODER] = {"momentum_encoder", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
                                        "targets (byol, simsiam, nnclr) and keys (moco) come from a copy of the "
-                                       "encoder whose weights follow slowly", ""},
+                                       "encoder whose weights follow slowly",
+                                       ""},
     [MIO__TRAINER_MOMENTUM] = {"momentum", MIO_PARAMETER_REAL, 0.996, 0, 1, 0, 0, NULL,
                                "share of its old weights that the momentum encoder keeps in a step", ""},
     [MIO__TRAINER_MOMENTUM_SCHEDULE] = {"momentum_schedule", MIO_PARAMETER_CHOICE, MIO__MOMENTUM_CONSTANT, 0, 0, 0, 0,
                                         momentum_schedules,
                                         "how that share goes on: as it is, or along half a cosine to 1 at the end of "
-                                        "the run", ""},
+                                        "the run",
+                                        ""},
     [MIO__TRAINER_MICRO_BATCH] = {"micro_batch", MIO_PARAMETER_INTEGER, 0, 0, 1048576, 0, 0, NULL,
                                   "images of a view that the encoder works on at once, in two passes over the batch: "
                                   "the same gradient on less memory, with batch norm over a micro-batch; 0: all",
@@ -62,8 +65,9 @@ static mio_status check_parts(const mio_encoder *encoder, const mio_loader *load
     if (!*dim)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has no projector, and the loss needs its projections");
     if (predicted && predicted != *dim)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the encoder's predictions have %zu values and its projections %zu; they are "
-                                             "compared: give the predictor's last layer the projections' width",
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "the encoder's predictions have %zu values and its projections %zu; they are "
+                         "compared: give the predictor's last layer the projections' width",
                          predicted, *dim);
     if (views != 2)
         return mio__fail(MIO_ERROR_ARGUMENT, "the loader gives %g views of an image; training takes 2", views);
@@ -111,8 +115,9 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
                               mio_loader *loader, mio_trainer **trainer)
 {
     if (!encoder || !loss || !optimizer || !schedule || !loader || !trainer)
-        return mio__fail(MIO_ERROR_ARGUMENT, "a trainer needs an encoder, a loss, an optimizer, a schedule, a loader and "
-                                             "a place for itself; one of them is NULL");
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "a trainer needs an encoder, a loss, an optimizer, a schedule, a loader and "
+                         "a place for itself; one of them is NULL");
     size_t dim;
     mio_status status = check_parts(encoder, loader, &dim);
     if (status)
@@ -143,8 +148,9 @@ mio_status mio_trainer_create(mio_encoder *encoder, mio_loss *loss, mio_optimize
         return status;
     }
     if (!mio__views_agree(encoder, mio__loader_augment(loader)))
-        mio__log(context, MIO_LOG_WARNING, "the augment normalises views otherwise than mio_encoder_embed will normalise "
-                                           "images; give both the same means and deviations");
+        mio__log(context, MIO_LOG_WARNING,
+                 "the augment normalises views otherwise than mio_encoder_embed will normalise "
+                 "images; give both the same means and deviations");
     *trainer = made;
     return MIO_OK;
 }
@@ -254,8 +260,8 @@ static mio_status step_on(mio_trainer *trainer, const mio_batch *batch, uint64_t
     status = mio_optimizer_step(trainer->optimizer);
     if (!status)
         return MIO_OK;
-    const mio_status known = mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections.values,
-                                                loss);
+    const mio_status known =
+        mio__guard_explain(trainer, status, 2 * batch->count * trainer->dim, trainer->projections.values, loss);
     return known == MIO_ERROR_ARGUMENT ? mio__fail(MIO_ERROR_STATE, "step %llu: %s",
                                                    (unsigned long long)trainer->steps_done + 1, mio_last_error())
                                        : known;
@@ -375,7 +381,8 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
     if (!status && trainer->follows_end)
         status = mio__trainer_follow_end(trainer);
-    const int follows = trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0, followed = !!trainer->momentum.encoder;
+    const int follows = trainer->settings.values[MIO__TRAINER_MOMENTUM_ENCODER] != 0,
+              followed = !!trainer->momentum.encoder;
     if (!status && follows)
         status = mio__momentum_prepare(&trainer->momentum, trainer->encoder);
     if (!status)
@@ -434,8 +441,10 @@ static mio_status check_last_batch(const mio_trainer *trainer)
         return MIO_OK;
     status = mio__cut_make(trainer, 2, last, &cut);
     if (!status && last == 1 && !(trainer->loss->kind->flags & MIO__LOSS_ONE_PAIR))
-        return mio__fail(MIO_ERROR_STATE, "the last batch of an epoch would be one image, and loss '%s' compares images; let the "
-                                          "loader's 'drop_last' be 1, or change its 'batch_size'", mio_loss_name(trainer->loss));
+        return mio__fail(MIO_ERROR_STATE,
+                         "the last batch of an epoch would be one image, and loss '%s' compares images; let the "
+                         "loader's 'drop_last' be 1, or change its 'batch_size'",
+                         mio_loss_name(trainer->loss));
     return status ? status : mio__encoder_check_batch(trainer->encoder, cut.views, cut.count);
 }
 

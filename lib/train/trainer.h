@@ -50,9 +50,9 @@ struct mio_trainer {
     atomic_int cancelled;
 
     mio__rows projections, predictions, targets, gradients; /* 2 x count x dim each, where the step needs them */
-    mio__rows gradient_sums; /* of the micro-batches, tensor by tensor */
-    float *statistics;       /* the running statistics before the step */
-    double *square_sums;     /* one for each tensor */
+    mio__rows gradient_sums;                                /* of the micro-batches, tensor by tensor */
+    float *statistics;                                      /* the running statistics before the step */
+    double *square_sums;                                    /* one for each tensor */
     mio__momentum momentum;
     mio__monitor monitor;
 };

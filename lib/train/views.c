@@ -11,8 +11,9 @@ mio_status mio__views_check(const mio_encoder *encoder, const mio_augment *augme
     if (status)
         return status;
     if (augment->channels != channels || augment->height != height || augment->width != width)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the views are %zu x %zu x %zu (height, width, channels), the encoder takes "
-                                             "%zu x %zu x %zu",
+        return mio__fail(MIO_ERROR_ARGUMENT,
+                         "the views are %zu x %zu x %zu (height, width, channels), the encoder takes "
+                         "%zu x %zu x %zu",
                          augment->height, augment->width, augment->channels, height, width, channels);
     return MIO_OK;
 }
@@ -26,8 +27,7 @@ int mio__views_agree(const mio_encoder *encoder, const mio_augment *augment)
 {
     enum { CHANNELS = 1024 }; /* an augment has no more */
     double mean[CHANNELS], deviation[CHANNELS];
-    if (augment->channels > CHANNELS ||
-        mio_encoder_get_normalization(encoder, augment->channels, mean, deviation))
+    if (augment->channels > CHANNELS || mio_encoder_get_normalization(encoder, augment->channels, mean, deviation))
         return 0;
     for (size_t c = 0; c < augment->channels; c++)
         if (!is_near(augment->scale[c], 1 / deviation[c]) || !is_near(augment->shift[c], -mean[c] / deviation[c]))

@@ -312,7 +312,8 @@ START_TEST(test_refusals)
     REFUSES(MIO_ERROR_ARGUMENT, encoder, mio, IMAGES, images, -1, 1);
     REFUSES(MIO_ERROR_ARGUMENT, encoder, mio, IMAGES, images, 0, 0);
     ASSERT_OK(mio_analysis_encoder_weights(encoder, &count));
-    double *nothing = calloc(2 * count, sizeof *nothing); /* a direction of 0 asks nothing of the loss, but is checked as others are */
+    double *nothing = calloc(
+        2 * count, sizeof *nothing); /* a direction of 0 asks nothing of the loss, but is checked as others are */
     ck_assert_int_eq(mio_analysis_encoder_hessian_product(encoder, mio, 1, images, 0, nothing, nothing + count),
                      MIO_ERROR_ARGUMENT);
     free(nothing);

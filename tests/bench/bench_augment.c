@@ -57,8 +57,9 @@ int main(int count, char **arguments)
 {
     const int asked = count > 1 ? atoi(arguments[1]) : 30;
     const int rounds = asked < 1 ? 1 : asked > ROUND_LIMIT ? ROUND_LIMIT : asked;
-    const pipeline pipelines[] = {{"mio-paper", 32, 32}, {"mio-paper", 96, 96}, {"simclr", 32, 32}, {"simclr", 96, 96},
-                                  {"mio-reference", 32, 32}, {"none", 32, 32}, {"simclr", 224, 500}};
+    const pipeline pipelines[] = {{"mio-paper", 32, 32}, {"mio-paper", 96, 96},     {"simclr", 32, 32},
+                                  {"simclr", 96, 96},    {"mio-reference", 32, 32}, {"none", 32, 32},
+                                  {"simclr", 224, 500}};
     mio_context *context = NULL;
     require(mio_context_create(&context));
     require(mio_context_set(context, "threads", 1));

@@ -56,7 +56,10 @@ static void make(const bench_options *options, mio_context *context, const layer
     const size_t width = bench_size(options, "width", 64), padding = l->kernel / 2;
     const size_t extent = mio__conv_extent(l->extent, l->kernel, l->stride, padding);
     const mio__conv_geometry g = {mio__shape_of(l->in * width, l->extent, l->extent),
-                                  mio__shape_of(l->out * width, extent, extent), l->kernel, l->stride, padding,
+                                  mio__shape_of(l->out * width, extent, extent),
+                                  l->kernel,
+                                  l->stride,
+                                  padding,
                                   mio__images_of(1, bench_size(options, "batch", 64))};
     const size_t weights = mio__conv_weight_count(&g.input, &g.output, g.kernel);
     bench_require(mio__conv_create(context, &g, algorithm_of(options), 1, &t->conv));

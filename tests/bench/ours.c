@@ -113,8 +113,8 @@ static void run_loss(void *argument)
     job *j = argument;
     double value;
     const size_t view = j->pairs * j->dim;
-    bench_require(mio_loss_compute(j->loss, j->pairs, j->dim, j->z, j->z + view, &value, j->gradients,
-                                   j->gradients + view));
+    bench_require(
+        mio_loss_compute(j->loss, j->pairs, j->dim, j->z, j->z + view, &value, j->gradients, j->gradients + view));
 }
 
 /* Losses that need neither take no notice. */
@@ -274,9 +274,9 @@ typedef struct kind {
 } kind;
 
 static const kind kinds[] = {
-    {"step", 64, make_step, run_step},    {"loss", 0, make_loss, run_loss}, {"augment", 256, make_augment, run_augment},
-    {"embed", 1, make_embed, run_embed},  {"knn", 0, make_knn, run_knn},    {"epoch", 128, make_epoch, run_epoch},
-    {"names", 0, names, NULL},            {"save", 1, save, NULL},          {"start", 1, start, NULL},
+    {"step", 64, make_step, run_step},   {"loss", 0, make_loss, run_loss}, {"augment", 256, make_augment, run_augment},
+    {"embed", 1, make_embed, run_embed}, {"knn", 0, make_knn, run_knn},    {"epoch", 128, make_epoch, run_epoch},
+    {"names", 0, names, NULL},           {"save", 1, save, NULL},          {"start", 1, start, NULL},
 };
 
 static void release(job *j)
@@ -296,7 +296,8 @@ int main(int count, char **arguments)
     for (size_t i = 0; count > 1 && i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kinds[i].name, arguments[1]))
             continue;
-        job j = {.options = &options, .size = bench_size(&options, "size", 32), .out = bench_size(&options, "out", 128)};
+        job j = {
+            .options = &options, .size = bench_size(&options, "size", 32), .out = bench_size(&options, "out", 128)};
         j.batch = bench_size(&options, "batch", kinds[i].batch);
         bench_require(mio_context_create(&j.context));
         bench_require(mio_context_set(j.context, "threads", bench_number(&options, "threads", 2)));
@@ -306,6 +307,7 @@ int main(int count, char **arguments)
         release(&j);
         return EXIT_SUCCESS;
     }
-    fprintf(stderr, "usage: %s step|loss|augment|embed|knn|epoch|names|save|start [--option value ...]\n", arguments[0]);
+    fprintf(stderr, "usage: %s step|loss|augment|embed|knn|epoch|names|save|start [--option value ...]\n",
+            arguments[0]);
     return EXIT_FAILURE;
 }

@@ -131,8 +131,12 @@ START_TEST(streams_are_independent)
         uint64_t seed, epoch, image, view;
         mio__purpose purpose;
     } names[STREAMS] = {
-        {1, 2, 3, 1, MIO__PURPOSE_FLIP}, {2, 2, 3, 1, MIO__PURPOSE_FLIP}, {1, 3, 3, 1, MIO__PURPOSE_FLIP},
-        {1, 2, 4, 1, MIO__PURPOSE_FLIP}, {1, 2, 3, 0, MIO__PURPOSE_FLIP}, {1, 2, 3, 1, MIO__PURPOSE_CROP},
+        {1, 2, 3, 1, MIO__PURPOSE_FLIP},
+        {2, 2, 3, 1, MIO__PURPOSE_FLIP},
+        {1, 3, 3, 1, MIO__PURPOSE_FLIP},
+        {1, 2, 4, 1, MIO__PURPOSE_FLIP},
+        {1, 2, 3, 0, MIO__PURPOSE_FLIP},
+        {1, 2, 3, 1, MIO__PURPOSE_CROP},
         {(UINT64_C(1) << 52) + 1, 2, 3, 1, MIO__PURPOSE_FLIP},
     };
     uint32_t alone[STREAMS][DRAWS];

@@ -43,8 +43,9 @@ static void assert_error(mio_status got, mio_status expected, const char *const 
 START_TEST(status_names)
 {
     static const char *const names[] = {
-        "MIO_OK", "MIO_ERROR_ARGUMENT", "MIO_ERROR_MEMORY", "MIO_ERROR_IO", "MIO_ERROR_FORMAT", "MIO_ERROR_UNSUPPORTED",
-        "MIO_ERROR_STATE", "MIO_ERROR_CANCELLED", "MIO_ERROR_COMM", "MIO_ERROR_INTERNAL"};
+        "MIO_OK",           "MIO_ERROR_ARGUMENT",    "MIO_ERROR_MEMORY", "MIO_ERROR_IO",
+        "MIO_ERROR_FORMAT", "MIO_ERROR_UNSUPPORTED", "MIO_ERROR_STATE",  "MIO_ERROR_CANCELLED",
+        "MIO_ERROR_COMM",   "MIO_ERROR_INTERNAL"};
     for (int i = 0; i < 10; i++)
         ck_assert_str_eq(mio_status_name((mio_status)i), names[i]);
     ck_assert_str_eq(mio_status_name((mio_status)10), "MIO_STATUS_UNKNOWN");
@@ -127,8 +128,9 @@ START_TEST(long_tables_name_the_nearest)
     given[sizeof given - 1] = 0;
     mio__settings s;
     mio__settings_init(&s, "augment", "mio-small", rows, LONG);
-    ASSERT_REFUSED(mio__settings_set(&s, "crop_scale_mni", 1), "augment 'mio-small' has no parameter 'crop_scale_mni'; ",
-                   "nearest of its 48 are crop_scale_min, ", "; mio_augment_parameter tells them all");
+    ASSERT_REFUSED(mio__settings_set(&s, "crop_scale_mni", 1),
+                   "augment 'mio-small' has no parameter 'crop_scale_mni'; ", "nearest of its 48 are crop_scale_min, ",
+                   "; mio_augment_parameter tells them all");
     ASSERT_REFUSED(mio__settings_set(&s, "hues", 1), "are hue, ");
     ASSERT_REFUSED(mio__settings_set(&s, "probability", 1), "are hue_probability, ");
     ASSERT_REFUSED(mio__settings_set(&s, "some_parametr_07", 1), "are some_parameter_07, ");
@@ -299,7 +301,8 @@ START_TEST(structs_of_any_age_are_taken)
     ck_assert(taken.first == 1 && taken.later == 2);
     ck_assert_int_eq(mio__struct_take(&taken, sizeof taken, &older, MIO__UP_TO(known, first), "known"), MIO_OK);
     ck_assert(taken.first == 4 && taken.later == 0);
-    ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, &broken, MIO__UP_TO(known, first), "known"), "sizeof(known)", "8");
+    ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, &broken, MIO__UP_TO(known, first), "known"), "sizeof(known)",
+                   "8");
     ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, NULL, MIO__UP_TO(known, first), "known"), "known is NULL");
 }
 END_TEST

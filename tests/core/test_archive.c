@@ -299,7 +299,8 @@ START_TEST(blame_names_file_record_and_offset)
     ck_assert_int_eq(mio__archive_refuse(archive, name, "%d is too many", 3), MIO_ERROR_FORMAT);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), path));
     ck_assert_ptr_nonnull(strstr(mio_last_error(), "record 'record/1' at offset "));
-    ck_assert_int_eq(mio__archive_blame(archive, name, mio__archive_size(archive, "absent", &(size_t){0})), MIO_ERROR_FORMAT);
+    ck_assert_int_eq(mio__archive_blame(archive, name, mio__archive_size(archive, "absent", &(size_t){0})),
+                     MIO_ERROR_FORMAT);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), "no record 'absent'"));
     ck_assert_int_eq(mio__archive_blame(archive, name, MIO_ERROR_MEMORY), MIO_ERROR_MEMORY);
     mio__archive_close(archive);

@@ -141,8 +141,7 @@ START_TEST(operations_equal_torchvision)
             mio__picture_lay_out(&picture, given.channels, height, width, given.width, BLUR_LIMIT, NULL);
         void *scratch = mio__alloc(context, size);
         mio__picture_lay_out(&picture, given.channels, height, width, given.width, BLUR_LIMIT, scratch);
-        run_case(&given, &picture,
-                 (mio__pixels){bytes, given.height, given.width, given.width * given.channels});
+        run_case(&given, &picture, (mio__pixels){bytes, given.height, given.width, given.width * given.channels});
         ck_assert_uint_eq(record->count, given.channels * height * width);
         for (size_t c = 0; c < given.channels; c++)
             for (size_t p = 0; p < height * width; p++) {
@@ -330,8 +329,9 @@ START_TEST(every_part_of_the_key_counts)
     float views[5][16 * 16 * 3], again[16 * 16 * 3];
     const uint64_t keys[5][4] = {{1, 0, 0, 0}, {2, 0, 0, 0}, {1, 1, 0, 0}, {1, 0, 1, 0}, {1, 0, 0, 1}};
     for (size_t i = 0; i < 5; i++) {
-        ck_assert_int_eq(mio_augment_apply(augment, keys[i][0], keys[i][1], keys[i][2], keys[i][3], 20, 20, 0, bytes,
-                                           views[i]), MIO_OK);
+        ck_assert_int_eq(
+            mio_augment_apply(augment, keys[i][0], keys[i][1], keys[i][2], keys[i][3], 20, 20, 0, bytes, views[i]),
+            MIO_OK);
         for (size_t j = 0; j < i; j++)
             ck_assert_mem_ne(views[i], views[j], sizeof views[i]);
     }
@@ -382,8 +382,9 @@ START_TEST(every_size_works)
                     for (int antialias = 0; antialias < 2; antialias++) {
                         set(augment, "antialias", antialias);
                         view[count] = 99;
-                        ck_assert_int_eq(mio_augment_apply(augment, 1, 2, s, 4, sources[s][0], sources[s][1], 0, bytes,
-                                                           view), MIO_OK);
+                        ck_assert_int_eq(
+                            mio_augment_apply(augment, 1, 2, s, 4, sources[s][0], sources[s][1], 0, bytes, view),
+                            MIO_OK);
                         for (size_t i = 0; i < count; i++)
                             ck_assert_msg(view[i] >= 0 && view[i] <= 1.00001f, "%s: %g", mio_augment_name_at(p),
                                           (double)view[i]);

@@ -412,7 +412,8 @@ START_TEST(grey_images_as_colour)
         const size_t channels = n == 1 ? 3 : 1;
         mio_dataset_release(dataset);
         dataset = NULL;
-        ck_assert_int_eq(mio_dataset_open_with(context, "flat", sample_path("grey"), NULL, &cases[n], &dataset), MIO_OK);
+        ck_assert_int_eq(mio_dataset_open_with(context, "flat", sample_path("grey"), NULL, &cases[n], &dataset),
+                         MIO_OK);
         ck_assert_uint_eq(mio_dataset_channels(dataset), channels);
         ck_assert_int_eq(mio_dataset_image(dataset, 0, channels * sizeof grey, n == 1 ? pixels : grey), MIO_OK);
     }

@@ -144,7 +144,8 @@ START_TEST(batches_hold_the_views_of_their_images)
         for (size_t i = 0; i < batch.count; i++) {
             float view[VIEW];
             ck_assert_int_eq(mio_augment_apply(augment, 77, 2, batch.indices[i], v, SIDE, SIDE, 0,
-                                               pixels + batch.indices[i] * VIEW, view), MIO_OK);
+                                               pixels + batch.indices[i] * VIEW, view),
+                             MIO_OK);
             ck_assert_mem_eq(view, batch.images + (v * batch.count + i) * VIEW, sizeof view);
         }
     mio_augment_release(augment);
@@ -426,8 +427,7 @@ static mio_status walk(mio_context *context)
     mio_dataset *dataset = NULL;
     mio_augment *augment = NULL;
     mio_loader *loader = NULL;
-    mio_status status =
-        mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset);
+    mio_status status = mio_dataset_from_memory(context, COUNT, SIDE, SIDE, CHANNELS, 0, pixels, labels, &dataset);
     if (!status)
         status = mio_augment_create(context, "mio-paper", SIDE, SIDE, CHANNELS, &augment);
     if (!status)

@@ -68,8 +68,7 @@ START_TEST(a_ruined_run_goes_back)
     for (int validated = 0; validated < 2; validated++) {
         scene s = make_scene(2);
         mio_finetune_set(s.finetune, "learning_rate", 1);
-        const mio_status status =
-            mio_finetune_run(s.finetune, s.train, validated ? s.validation : NULL, s.augment);
+        const mio_status status = mio_finetune_run(s.finetune, s.train, validated ? s.validation : NULL, s.augment);
         ck_assert_msg(!status, "%s", mio_last_error());
         accuracies[validated] = accuracy(&s, s.validation);
         free_scene(&s);
@@ -108,7 +107,8 @@ START_TEST(few_labels_will_do)
 END_TEST
 
 /* A failed run leaves encoder and classifier as they were: what was predicted before is predicted again. */
-static void check_unchanged(scene *s, mio_dataset *train, mio_dataset *validation, mio_status expected, const char *words)
+static void check_unchanged(scene *s, mio_dataset *train, mio_dataset *validation, mio_status expected,
+                            const char *words)
 {
     const size_t count = mio_dataset_count(s->train), dim = 16;
     float *features[2];

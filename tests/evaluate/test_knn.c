@@ -66,8 +66,8 @@ static void check_list(size_t bank_count, size_t dim, const float *bank, const f
 
 static const struct {
     size_t bank, queries, dim, k;
-} sizes[] = {{1, 1, 1, 1}, {63, 3, 5, 7}, {64, 64, 8, 64}, {65, 65, 3, 1}, {300, 130, 17, 20}, {1000, 70, 128, 200},
-             {200, 2, 515, 200}};
+} sizes[] = {{1, 1, 1, 1},       {63, 3, 5, 7},        {64, 64, 8, 64},   {65, 65, 3, 1},
+             {300, 130, 17, 20}, {1000, 70, 128, 200}, {200, 2, 515, 200}};
 
 START_TEST(search_finds_the_best)
 {
@@ -143,8 +143,7 @@ START_TEST(prediction_is_the_vote_of_the_list)
     ck_assert_int_eq(mio_knn_predict(knn, COUNT, DIM, queries, plain), MIO_OK);
     size_t differ = 0;
     for (size_t q = 0; q < COUNT; q++) {
-        ck_assert_int_eq(weighted[q],
-                         reference_vote(K, indices + q * K, similarities + q * K, labels, CLASSES, 0.07));
+        ck_assert_int_eq(weighted[q], reference_vote(K, indices + q * K, similarities + q * K, labels, CLASSES, 0.07));
         ck_assert_int_eq(plain[q], reference_vote(K, indices + q * K, similarities + q * K, labels, CLASSES, 0));
         differ += weighted[q] != plain[q];
     }

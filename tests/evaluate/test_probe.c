@@ -218,7 +218,8 @@ START_TEST(validation_chooses_the_penalty)
         ck_assert_int_eq(mio_probe_predict(probe, HELD, DIM, held, predictions, logits), MIO_OK);
         losses[chosen] = 0;
         for (size_t r = 0; r < HELD; r++)
-            losses[chosen] += log1p(exp(logits[r * 2 + (size_t)!held_labels[r]] - logits[r * 2 + (size_t)held_labels[r]]));
+            losses[chosen] +=
+                log1p(exp(logits[r * 2 + (size_t)!held_labels[r]] - logits[r * 2 + (size_t)held_labels[r]]));
     }
     ck_assert_double_lt(losses[1], 0.5 * losses[0]);
     ck_assert_int_eq(mio_probe_fit(probe, ROWS, DIM, features, labels, CLASSES), MIO_ERROR_STATE);
@@ -287,8 +288,8 @@ START_TEST(sgd_steps_are_momentum_sgd)
     ck_assert_int_eq(mio__linear_init(&start, context, DIM, CLASSES), MIO_OK);
     mio__linear_randomize(&start, &random);
     for (size_t i = 0; i < SIZE; i++)
-        weights[i] = i < DIM * CLASSES ? start.weights[i / CLASSES * start.width + i % CLASSES]
-                                       : start.bias[i - DIM * CLASSES];
+        weights[i] =
+            i < DIM * CLASSES ? start.weights[i / CLASSES * start.width + i % CLASSES] : start.bias[i - DIM * CLASSES];
     mio__linear_free(&start);
     for (int epoch = 0; epoch < EPOCHS; epoch++, rate *= 0.98) {
         double gradient[SIZE] = {0};
@@ -330,10 +331,10 @@ START_TEST(best_epoch_is_kept)
         mio_probe *probe;
         ck_assert_int_eq(mio_probe_create(context, "sgd", &probe), MIO_OK);
         mio_probe_set(probe, "validation_fraction", 0);
-        ck_assert_int_eq(validated ? mio_probe_fit_validated(probe, ROWS, DIM, features, labels, CLASSES, HELD, held,
-                                                             held_labels)
-                                   : mio_probe_fit(probe, ROWS, DIM, features, labels, CLASSES),
-                         MIO_OK);
+        ck_assert_int_eq(
+            validated ? mio_probe_fit_validated(probe, ROWS, DIM, features, labels, CLASSES, HELD, held, held_labels)
+                      : mio_probe_fit(probe, ROWS, DIM, features, labels, CLASSES),
+            MIO_OK);
         ck_assert_int_eq(mio_probe_predict(probe, HELD, DIM, held, predictions, logits), MIO_OK);
         losses[validated] = 0;
         for (size_t r = 0; r < HELD; r++)

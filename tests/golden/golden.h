@@ -124,17 +124,17 @@ static inline const double *golden_find(const golden_file *file, const char *nam
 /* ---- formulas ---- */
 
 #define GOLDEN_PARAMETER UINT64_C(0x100000)
-#define GOLDEN_SKETCH    UINT64_C(0x200000)
-#define GOLDEN_COLOUR    UINT64_C(0x300000)
-#define GOLDEN_RAMP_X    UINT64_C(0x400000)
-#define GOLDEN_RAMP_Y    UINT64_C(0x500000)
-#define GOLDEN_TEXTURE   UINT64_C(0x600000)
-#define GOLDEN_VIEW      UINT64_C(0x700000)
-#define GOLDEN_PICTURE   UINT64_C(0x800000)
-#define GOLDEN_ROWS      UINT64_C(0x900000)
+#define GOLDEN_SKETCH UINT64_C(0x200000)
+#define GOLDEN_COLOUR UINT64_C(0x300000)
+#define GOLDEN_RAMP_X UINT64_C(0x400000)
+#define GOLDEN_RAMP_Y UINT64_C(0x500000)
+#define GOLDEN_TEXTURE UINT64_C(0x600000)
+#define GOLDEN_VIEW UINT64_C(0x700000)
+#define GOLDEN_PICTURE UINT64_C(0x800000)
+#define GOLDEN_ROWS UINT64_C(0x900000)
 #define GOLDEN_OPTIMIZER UINT64_C(0xa00000)
-#define GOLDEN_NOISE     UINT64_C(0xb00000)
-#define GOLDEN_BUCKETS   64
+#define GOLDEN_NOISE UINT64_C(0xb00000)
+#define GOLDEN_BUCKETS 64
 
 static inline uint64_t golden_mix(uint64_t x)
 {
@@ -172,8 +172,8 @@ static inline void golden_parameter(size_t index, const char *name, size_t dimen
 }
 
 /* One pixel of one view (0 or 1) of a batch of channels x height x width images. */
-static inline float golden_pixel(size_t batch, size_t view, size_t channels, size_t height, size_t width,
-                                 size_t image, size_t channel, size_t y, size_t x)
+static inline float golden_pixel(size_t batch, size_t view, size_t channels, size_t height, size_t width, size_t image,
+                                 size_t channel, size_t y, size_t x)
 {
     uint64_t plane = image * channels + channel, pixel = (plane * height + y) * width + x;
     double fx = (2.0 * (double)x + 1.0) / (double)width - 1.0, fy = (2.0 * (double)y + 1.0) / (double)height - 1.0;

@@ -339,8 +339,8 @@ static const size_t counts[] = {1, 2, 3, 5, 16, 17, 32, 33, 48};
 START_TEST(every_count)
 {
     static const problem problems[] = {
-        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1},  {16, 16, 7, 6, 3, 2, 1},  {16, 32, 8, 9, 3, 2, 1},
-        {32, 16, 4, 4, 1, 1, 0}, {32, 64, 1, 1, 1, 1, 0},
+        {16, 32, 6, 8, 3, 1, 1}, {3, 16, 6, 6, 3, 1, 1},  {16, 16, 7, 6, 3, 2, 1},
+        {16, 32, 8, 9, 3, 2, 1}, {32, 16, 4, 4, 1, 1, 0}, {32, 64, 1, 1, 1, 1, 0},
     };
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         for (size_t views = 1; views <= 2; views++)

@@ -52,8 +52,9 @@ static norm_case make_case(size_t channels, size_t height, size_t width, size_t 
 
 static void free_case(norm_case *t)
 {
-    void *all[] = {t->x, t->residual, t->dy, t->y, t->dx, t->dresidual, t->gamma, t->beta, t->mean, t->rstd,
-                   t->running_mean, t->running_variance, t->dgamma, t->dbeta, t->scratch};
+    void *all[] = {t->x,      t->residual, t->dy,     t->y,    t->dx,           t->dresidual,
+                   t->gamma,  t->beta,     t->mean,   t->rstd, t->running_mean, t->running_variance,
+                   t->dgamma, t->dbeta,    t->scratch};
     for (size_t i = 0; i < BLOCKED_SIZE(all); i++)
         free(all[i]);
 }
@@ -301,9 +302,11 @@ static mio__real *results(mio_context *context, size_t workers, size_t *size)
     run_forward(context, workers, &t, 1);
     run_backward(context, workers, &t, 1, 1);
     const size_t tensor = mio__tensor_size(&t.norm.shape, &t.norm.images), c = t.channels;
-    const struct { const mio__real *from; size_t count; } parts[] = {
-        {t.y, tensor}, {t.dx, tensor}, {t.dresidual, tensor}, {t.mean, 2 * c}, {t.rstd, 2 * c},
-        {t.running_mean, c}, {t.running_variance, c}, {t.dgamma, c}, {t.dbeta, c}};
+    const struct {
+        const mio__real *from;
+        size_t count;
+    } parts[] = {{t.y, tensor},       {t.dx, tensor},          {t.dresidual, tensor}, {t.mean, 2 * c}, {t.rstd, 2 * c},
+                 {t.running_mean, c}, {t.running_variance, c}, {t.dgamma, c},         {t.dbeta, c}};
     mio__real *all = blocked_memory((3 * tensor + 8 * c) * sizeof *all);
     *size = 0;
     for (size_t i = 0; i < BLOCKED_SIZE(parts); i++) {

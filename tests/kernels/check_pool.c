@@ -8,8 +8,8 @@ typedef struct pool_case {
     size_t kernel, stride, padding, height, width;
 } pool_case;
 
-static const pool_case cases[] = {{3, 2, 1, 9, 7}, {2, 2, 0, 4, 6}, {3, 1, 1, 2, 3}, {1, 1, 0, 1, 1}, {3, 2, 1, 21, 5},
-                                  {5, 3, 2, 17, 8}};
+static const pool_case cases[] = {{3, 2, 1, 9, 7}, {2, 2, 0, 4, 6},  {3, 1, 1, 2, 3},
+                                  {1, 1, 0, 1, 1}, {3, 2, 1, 21, 5}, {5, 3, 2, 17, 8}};
 
 static size_t pooled(size_t extent, const pool_case *p)
 {

@@ -32,7 +32,10 @@ static void end(void)
 static mio__conv_geometry geometry_of(size_t in, size_t out, size_t height, size_t width, size_t padding, size_t count)
 {
     return (mio__conv_geometry){mio__shape_of(in, height, width),
-                                mio__shape_of(out, height + 2 * padding - 2, width + 2 * padding - 2), 3, 1, padding,
+                                mio__shape_of(out, height + 2 * padding - 2, width + 2 * padding - 2),
+                                3,
+                                1,
+                                padding,
                                 mio__images_of(1, count)};
 }
 
@@ -100,7 +103,8 @@ static double error(size_t count, const mio__real *got, const mio__real *expecte
 
 static const struct {
     size_t in, out, height, width, padding, count;
-} shapes[] = {{16, 32, 8, 8, 1, 16}, {64, 64, 5, 7, 1, 1}, {32, 16, 4, 4, 1, 32}, {64, 128, 2, 2, 1, 4}, {16, 16, 9, 6, 0, 16}};
+} shapes[] = {
+    {16, 32, 8, 8, 1, 16}, {64, 64, 5, 7, 1, 1}, {32, 16, 4, 4, 1, 32}, {64, 128, 2, 2, 1, 4}, {16, 16, 9, 6, 0, 16}};
 
 /* A pass has the bits of its method, whatever computes the others, on any number of threads; every method is within its
    own error. */
@@ -122,8 +126,8 @@ START_TEST(every_mixture)
     }
     const int all = MIO__WINOGRAD4 + 1;
     for (int i = 0; i < all * all * all; i++) {
-        const mio__conv_choice choice = {{(mio__conv_method)(i % all), (mio__conv_method)(i / all % all),
-                                          (mio__conv_method)(i / all / all)}};
+        const mio__conv_choice choice = {
+            {(mio__conv_method)(i % all), (mio__conv_method)(i / all % all), (mio__conv_method)(i / all / all)}};
         const results r = run(&g, &choice, i % 2 ? 1 : 5);
         ck_assert(!memcmp(r.y, whole[choice.of[MIO__FORWARD]].y, r.outputs * sizeof *r.y));
         ck_assert(!memcmp(r.dx, whole[choice.of[MIO__BACKWARD_DATA]].dx, r.inputs * sizeof *r.dx));
@@ -148,9 +152,12 @@ START_TEST(algorithms_permit)
         for (int method = 0; method <= MIO__WINOGRAD4; method++) {
             ck_assert_int_eq(mio__conv_permits(&g, (mio__conv_algorithm)algorithm, (mio__conv_method)method),
                              permitted[algorithm][method]);
-            ck_assert_int_eq(mio__conv_permits(&wide, (mio__conv_algorithm)algorithm, (mio__conv_method)method), !method);
-            ck_assert_int_eq(mio__conv_permits(&strided, (mio__conv_algorithm)algorithm, (mio__conv_method)method), !method);
-            ck_assert_int_eq(mio__conv_permits(&thin, (mio__conv_algorithm)algorithm, (mio__conv_method)method), !method);
+            ck_assert_int_eq(mio__conv_permits(&wide, (mio__conv_algorithm)algorithm, (mio__conv_method)method),
+                             !method);
+            ck_assert_int_eq(mio__conv_permits(&strided, (mio__conv_algorithm)algorithm, (mio__conv_method)method),
+                             !method);
+            ck_assert_int_eq(mio__conv_permits(&thin, (mio__conv_algorithm)algorithm, (mio__conv_method)method),
+                             !method);
         }
 }
 END_TEST
@@ -327,7 +334,8 @@ START_TEST(measured_rows_keep_to_the_algorithm)
             ck_assert_int_eq(row->key.pass, tasks[i].pass);
             ck_assert(mio__conv_permits(&tasks[i].geometry, (mio__conv_algorithm)algorithm, row->method));
             for (int m = 0; m < MIO__METHODS; m++) {
-                const int tried = mio__conv_permits(&tasks[i].geometry, (mio__conv_algorithm)algorithm, (mio__conv_method)m);
+                const int tried =
+                    mio__conv_permits(&tasks[i].geometry, (mio__conv_algorithm)algorithm, (mio__conv_method)m);
                 ck_assert_int_eq(row->microseconds[m] != 0, tried);
             }
         }

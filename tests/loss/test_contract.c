@@ -3,9 +3,9 @@
 #include "support/allocator.h"
 
 enum { PAIRS = 50, DIM = 9, HALF = PAIRS * DIM, COUNT = 2 * HALF };
-static const char *const names[] = {"barlow_twins", "byol",   "cam",     "dcl",       "dclw",   "hcl",
-                                    "mio",          "mio_decoupled", "moco", "nnclr", "nt_xent", "prototype",
-                                    "schane",       "siglip", "simsiam", "sogclr",    "supcon", "vicreg"};
+static const char *const names[] = {"barlow_twins", "byol",          "cam",     "dcl",    "dclw",    "hcl",
+                                    "mio",          "mio_decoupled", "moco",    "nnclr",  "nt_xent", "prototype",
+                                    "schane",       "siglip",        "simsiam", "sogclr", "supcon",  "vicreg"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static float z[COUNT], grad[COUNT];
@@ -360,7 +360,8 @@ START_TEST(test_shapes_in_turn)
         support_narrow(2 * half, values, narrow);
         ASSERT_OK(support_give(old, pairs[i], WIDTH));
         if (wide[i]) {
-            ASSERT_OK(mio_loss_compute_f64(old, pairs[i], WIDTH, values, values + half, NULL, wide_grad, wide_grad + half));
+            ASSERT_OK(
+                mio_loss_compute_f64(old, pairs[i], WIDTH, values, values + half, NULL, wide_grad, wide_grad + half));
             continue;
         }
         mio_loss *fresh = support_loss(context, names[_i], NULL), *losses[] = {old, fresh};

@@ -338,8 +338,9 @@ START_TEST(heads)
     const mio_node h = mio_builder_global_average_pool(builder, mio_builder_relu(builder, x));
     const mio_node z = mio_builder_mlp(builder, h, 3, 9, 4, hidden, last);
     mio_encoder *encoder;
-    ck_assert_msg(!mio_builder_finish_with_predictions(builder, h, z, mio_builder_predictor(builder, z, 2, 5, 4), &encoder),
-                  "%s", mio_last_error());
+    ck_assert_msg(
+        !mio_builder_finish_with_predictions(builder, h, z, mio_builder_predictor(builder, z, 2, 5, 4), &encoder), "%s",
+        mio_last_error());
     mio_builder_release(builder);
     check_gradient("heads", encoder, 2, 6);
     mio_encoder_release(encoder);

@@ -64,8 +64,8 @@ static void force(mio_encoder *encoder, size_t views, size_t count, const char *
         for (int pass = 0; pass < 4; pass++) {
             char row[160];
             snprintf(row, sizeof row, "%s fp32 %s %zu %zu %zu %zu %zu 3 1 1 ", passes[pass], mio__target_name(),
-                     pass == 3 ? 32 : images.views * images.groups * images.lanes, info.in_channels,
-                     info.out_channels, info.height, info.width);
+                     pass == 3 ? 32 : images.views * images.groups * images.lanes, info.in_channels, info.out_channels,
+                     info.height, info.width);
             if (!strstr(text, row))
                 at += (size_t)snprintf(text + at, sizeof text - at, "%s%s\n", row, named[pass]);
         }
@@ -270,7 +270,8 @@ END_TEST
 START_TEST(evaluation_stays_invariant)
 {
     static const char *const named[4] = {"direct", "direct", "direct", "winograd2"};
-    float *images = numbers(1, 40 * 3 * 256), *many = malloc(40 * 128 * sizeof *many), *few = malloc(16 * 128 * sizeof *few);
+    float *images = numbers(1, 40 * 3 * 256), *many = malloc(40 * 128 * sizeof *many),
+          *few = malloc(16 * 128 * sizeof *few);
     mio_encoder *encoder = resnet(context, 16);
     good(mio_encoder_set(encoder, "batch_invariant", 1));
     force(encoder, 2, 16, named);

@@ -224,7 +224,8 @@ START_TEST(other_exclusions_are_refused)
 {
     static const char *const patterns[] = {"projector"};
     mio_context *context = tiny_context(1);
-    mio_trainer *saved = new_trainer(context, NULL), *plain = new_trainer(context, NULL), *same = new_trainer(context, NULL);
+    mio_trainer *saved = new_trainer(context, NULL), *plain = new_trainer(context, NULL),
+                *same = new_trainer(context, NULL);
     ck_assert_int_eq(mio_optimizer_set_exclusions(saved->optimizer, 1, patterns), MIO_OK);
     ck_assert_int_eq(mio_optimizer_set_exclusions(same->optimizer, 1, patterns), MIO_OK);
     tiny_run(saved, 2, NULL);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const char *const names[] = {"barlow_twins", "byol", "moco_v2", "nnclr", "simclr",
+static const char *const names[] = {"barlow_twins", "byol",   "moco_v2", "nnclr",  "simclr",
                                     "simsiam",      "sogclr", "supcon",  "vicreg", "mio-small"};
 enum { NAMES = sizeof names / sizeof *names, BATCH = 24, OUT = 12, STEPS = 7, HALFWAY = 3, LEARNING = 60 };
 
@@ -36,15 +36,9 @@ static mio_status shrink(mio_recipe *recipe, size_t steps)
     const struct {
         const char *parameter;
         double value;
-    } sizes[] = {{"encoder.base_width", 4},
-                 {"projector.hidden", 32},
-                 {"projector.out", OUT},
-                 {"loader.batch_size", BATCH},
-                 {"loader.prefetch", 0},
-                 {"schedule.warmup", 4},
-                 {"augment.crop_scale_min", 0.8},
-                 {"trainer.steps", (double)steps},
-                 {"trainer.monitor_interval", 1}};
+    } sizes[] = {{"encoder.base_width", 4},       {"projector.hidden", 32},         {"projector.out", OUT},
+                 {"loader.batch_size", BATCH},    {"loader.prefetch", 0},           {"schedule.warmup", 4},
+                 {"augment.crop_scale_min", 0.8}, {"trainer.steps", (double)steps}, {"trainer.monitor_interval", 1}};
     double layers, rate;
     mio_status status = mio_recipe_get(recipe, "predictor.layers", &layers);
     if (!status)
@@ -143,7 +137,8 @@ START_TEST(test_learns)
     losses[LEARNING - 1] = report.loss;
     const double first = mean(6, losses + 2), last = mean(6, losses + LEARNING - 6); /* queues are full after one */
     const double spread = report.channel_deviation * sqrt(OUT);
-    printf("%-13s loss %8.4f -> %8.4f, spread %.2f, rank %.1f\n", names[_i], first, last, spread, report.effective_rank);
+    printf("%-13s loss %8.4f -> %8.4f, spread %.2f, rank %.1f\n", names[_i], first, last, spread,
+           report.effective_rank);
     ck_assert_msg(last < first, "%s: the loss went from %g to %g", names[_i], first, last);
     ck_assert_msg(spread > 0.3, "%s: the spread is %g", names[_i], spread);
     mio_trainer_release(trainer);

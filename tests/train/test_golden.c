@@ -48,12 +48,13 @@ typedef struct run {
 
 static run make_run(size_t count)
 {
-    run r = {.count = count, .images = malloc(2 * count * SIZE * SIZE * 3 * sizeof(float)),
-             .z = malloc(2 * count * OUT * sizeof(float)), .gradient = malloc(2 * count * OUT * sizeof(float))};
+    run r = {.count = count,
+             .images = malloc(2 * count * SIZE * SIZE * 3 * sizeof(float)),
+             .z = malloc(2 * count * OUT * sizeof(float)),
+             .gradient = malloc(2 * count * OUT * sizeof(float))};
     mio_builder *builder;
     ck_assert_int_eq(mio_builder_create(context, 3, SIZE, SIZE, &builder), MIO_OK);
-    const mio_node h =
-        mio_builder_resnet(builder, mio_builder_input(builder), 18, WIDTH, MIO_STEM_SMALL_UNPADDED);
+    const mio_node h = mio_builder_resnet(builder, mio_builder_input(builder), 18, WIDTH, MIO_STEM_SMALL_UNPADDED);
     ck_assert_int_eq(mio_builder_finish(builder, h, mio_builder_projector(builder, h, 2, HIDDEN, OUT), &r.encoder),
                      MIO_OK);
     mio_builder_release(builder);
@@ -108,8 +109,8 @@ static double step(run *r)
     double loss;
     const size_t half = r->count * OUT;
     ck_assert_msg(!mio_encoder_forward(r->encoder, 2, r->count, r->images, NULL, r->z), "%s", mio_last_error());
-    ck_assert_int_eq(mio_loss_compute(r->loss, r->count, OUT, r->z, r->z + half, &loss, r->gradient, r->gradient + half),
-                     MIO_OK);
+    ck_assert_int_eq(
+        mio_loss_compute(r->loss, r->count, OUT, r->z, r->z + half, &loss, r->gradient, r->gradient + half), MIO_OK);
     ck_assert_int_eq(mio_encoder_backward(r->encoder, r->gradient, NULL), MIO_OK);
     ck_assert_msg(!mio_optimizer_step(r->optimizer), "%s", mio_last_error());
     return loss;

@@ -271,8 +271,8 @@ START_TEST(test_custom_names)
 END_TEST
 
 /* A gradient that is not finite is the callback's, and what a library call in it said comes out. */
-static mio_status broken(void *user, size_t pairs, size_t dim, const float *z1, const float *z2, double *value, float *grad_z1,
-                         float *grad_z2)
+static mio_status broken(void *user, size_t pairs, size_t dim, const float *z1, const float *z2, double *value,
+                         float *grad_z1, float *grad_z2)
 {
     *value = 1;
     if (user)

@@ -80,7 +80,8 @@ START_TEST(every_request_may_be_refused)
     test_allocator_init(&allocator);
     mio_context *context = test_allocator_context(&allocator, 1);
     ck_assert_ptr_nonnull(context);
-    ck_assert_msg(!lives[_i](context), "%s", mio_last_error()); /* what libxsmm and the like keep for good is there now */
+    ck_assert_msg(!lives[_i](context), "%s",
+                  mio_last_error()); /* what libxsmm and the like keep for good is there now */
     const size_t held = atomic_load(&allocator.blocks);
     test_allocator_fail_at(&allocator, 0);
     ck_assert_int_eq(lives[_i](context), MIO_OK);

@@ -111,7 +111,8 @@ START_TEST(last_batch_is_checked_first)
     ck_assert_int_eq(mio_trainer_set(trainer, "micro_batch", 5), MIO_OK);
     ck_assert_int_eq(mio_trainer_set(trainer, "steps", 5), MIO_OK);
     ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_ERROR_STATE);
-    ck_assert_msg(strstr(mio_last_error(), "12 images") && strstr(mio_last_error(), "drop_last"), "%s", mio_last_error());
+    ck_assert_msg(strstr(mio_last_error(), "12 images") && strstr(mio_last_error(), "drop_last"), "%s",
+                  mio_last_error());
     ck_assert_uint_eq(mio_trainer_steps_done(trainer), 0);
     ck_assert_int_eq(mio_trainer_set(trainer, "steps", 4), MIO_OK); /* ends before that batch */
     ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_OK);
@@ -135,7 +136,8 @@ START_TEST(last_image_is_checked_first)
     ck_assert_int_eq(mio_loader_set(trainer->loader, "drop_last", 0), MIO_OK);
     ck_assert_int_eq(mio_trainer_set(trainer, "steps", 2), MIO_OK);
     ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_ERROR_STATE);
-    ck_assert_msg(strstr(mio_last_error(), "one image") && strstr(mio_last_error(), "drop_last"), "%s", mio_last_error());
+    ck_assert_msg(strstr(mio_last_error(), "one image") && strstr(mio_last_error(), "drop_last"), "%s",
+                  mio_last_error());
     ck_assert_uint_eq(mio_trainer_steps_done(trainer), 0);
     mio_trainer_release(trainer);
     mio_context_release(context);
@@ -172,8 +174,8 @@ START_TEST(running_statistics)
     mio_batch batch = {.struct_size = sizeof batch};
     ck_assert_int_eq(mio_loader_next(trainer->loader, &batch), MIO_OK);
     for (size_t i = 0; i < 2 * TINY_BATCH; i += MICRO)
-        ck_assert_int_eq(mio_encoder_forward(control, 1, MICRO, batch.images + i * TINY_SIZE * TINY_SIZE * 3, NULL, NULL),
-                         MIO_OK);
+        ck_assert_int_eq(
+            mio_encoder_forward(control, 1, MICRO, batch.images + i * TINY_SIZE * TINY_SIZE * 3, NULL, NULL), MIO_OK);
     ck_assert_int_eq(mio_loader_seek(trainer->loader, 0, 0), MIO_OK);
     tiny_run(trainer, 1, NULL);
     const mio__tensor *own, *expected;

@@ -33,8 +33,8 @@ static void check_eigenvalues(size_t n, const double *expected)
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
             for (size_t k = 0; k < n; k++)
-                a[i * n + j] += ((i == k) - 2 * v[i] * v[k] / square) * expected[k] *
-                                ((j == k) - 2 * v[j] * v[k] / square);
+                a[i * n + j] +=
+                    ((i == k) - 2 * v[i] * v[k] / square) * expected[k] * ((j == k) - 2 * v[j] * v[k] / square);
     mio__eigenvalues(context, n, a, scratch, found);
     for (size_t i = 0; i < n; i++)
         ck_assert_double_eq_tol(found[i], expected[i], 1e-13 * (double)n * (largest + 1e-300));

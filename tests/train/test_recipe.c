@@ -56,34 +56,62 @@ START_TEST(documented_choices)
         const char *recipe, *parameter;
         double value;
     } choices[] = {
-        {"mio-paper", "encoder.depth", 50},         {"mio-paper", "encoder.base_width", 64},
-        {"mio-paper", "encoder.stem", MIO_STEM_SMALL_UNPADDED}, {"mio-paper", "encoder.imagenet_stem_from", 64},
-        {"mio-paper", "projector.layers", 2},       {"mio-paper", "projector.hidden", 2048},
-        {"mio-paper", "projector.out", 128},        {"mio-paper", "loss.positive_temperature", 0.5},
-        {"mio-paper", "loss.negative_temperature", 0.5}, {"mio-paper", "loss.l2_weight", 1},
-        {"mio-paper", "optimizer.momentum", 0.9},   {"mio-paper", "optimizer.trust_coefficient", 0.001},
-        {"mio-paper", "optimizer.weight_decay", 1e-6}, {"mio-paper", "optimizer.compat", 1},
-        {"mio-paper", "loader.batch_size", 128},    {"mio-paper", "loader.drop_last", 1},
-        {"mio-paper", "trainer.epochs", 250},       {"mio-paper", "trainer.join_views", 0},
-        {"mio-paper", "augment.crop_scale_min", 0.8}, {"mio-paper", "augment.hue", 0.1},
-        {"mio-reference", "encoder.depth", 18},      {"mio-reference", "encoder.base_width", 16},
-        {"mio-reference", "encoder.stem", MIO_STEM_SMALL}, {"mio-reference", "projector.hidden", 2048},
-        {"mio-reference", "projector.out", 128},    {"mio-reference", "loader.batch_size", 256},
-        {"mio-reference", "optimizer.nesterov", 1}, {"mio-reference", "optimizer.momentum", 0.9},
-        {"mio-reference", "optimizer.weight_decay", 5e-4}, {"mio-reference", "optimizer.exclude_vectors", 0},
-        {"mio-reference", "trainer.epochs", 4},     {"mio-reference", "augment.crop_scale_min", 0.2},
+        {"mio-paper", "encoder.depth", 50},
+        {"mio-paper", "encoder.base_width", 64},
+        {"mio-paper", "encoder.stem", MIO_STEM_SMALL_UNPADDED},
+        {"mio-paper", "encoder.imagenet_stem_from", 64},
+        {"mio-paper", "projector.layers", 2},
+        {"mio-paper", "projector.hidden", 2048},
+        {"mio-paper", "projector.out", 128},
+        {"mio-paper", "loss.positive_temperature", 0.5},
+        {"mio-paper", "loss.negative_temperature", 0.5},
+        {"mio-paper", "loss.l2_weight", 1},
+        {"mio-paper", "optimizer.momentum", 0.9},
+        {"mio-paper", "optimizer.trust_coefficient", 0.001},
+        {"mio-paper", "optimizer.weight_decay", 1e-6},
+        {"mio-paper", "optimizer.compat", 1},
+        {"mio-paper", "loader.batch_size", 128},
+        {"mio-paper", "loader.drop_last", 1},
+        {"mio-paper", "trainer.epochs", 250},
+        {"mio-paper", "trainer.join_views", 0},
+        {"mio-paper", "augment.crop_scale_min", 0.8},
+        {"mio-paper", "augment.hue", 0.1},
+        {"mio-reference", "encoder.depth", 18},
+        {"mio-reference", "encoder.base_width", 16},
+        {"mio-reference", "encoder.stem", MIO_STEM_SMALL},
+        {"mio-reference", "projector.hidden", 2048},
+        {"mio-reference", "projector.out", 128},
+        {"mio-reference", "loader.batch_size", 256},
+        {"mio-reference", "optimizer.nesterov", 1},
+        {"mio-reference", "optimizer.momentum", 0.9},
+        {"mio-reference", "optimizer.weight_decay", 5e-4},
+        {"mio-reference", "optimizer.exclude_vectors", 0},
+        {"mio-reference", "trainer.epochs", 4},
+        {"mio-reference", "augment.crop_scale_min", 0.2},
         {"mio-reference", "encoder.initialization", 1},
-        {"mio-reference", "augment.hue", 0},        {"mio-reference", "augment.jitter_order", 1},
-        {"mio-small", "encoder.height", 24},        {"mio-small", "predictor.layers", 0},       {"mio-small", "trainer.momentum_encoder", 0},
-        {"simclr", "loss.temperature", 0.5},        {"simclr", "projector.last_norm", MIO_NORM_AFFINE},
-        {"moco_v2", "loss.temperature", 0.2},       {"moco_v2", "trainer.momentum_encoder", 1},
-        {"byol", "projector.last_norm", MIO_NORM_NONE}, {"byol", "predictor.layers", 2},
-        {"byol", "trainer.momentum_encoder", 1},    {"byol", "trainer.momentum_schedule", MIO__MOMENTUM_COSINE},
-        {"simsiam", "projector.last_norm", MIO_NORM_PLAIN}, {"simsiam", "predictor.layers", 2},
-        {"simsiam", "trainer.momentum_encoder", 0}, {"barlow_twins", "projector.last_norm", MIO_NORM_NONE},
-        {"vicreg", "projector.last_norm", MIO_NORM_NONE}, {"nnclr", "projector.layers", 3},
-        {"nnclr", "predictor.layers", 2},           {"supcon", "trainer.labels", 1},
-        {"sogclr", "loss.gamma", 0.9},              {"vicreg", "loader.batch_size", 128},
+        {"mio-reference", "augment.hue", 0},
+        {"mio-reference", "augment.jitter_order", 1},
+        {"mio-small", "encoder.height", 24},
+        {"mio-small", "predictor.layers", 0},
+        {"mio-small", "trainer.momentum_encoder", 0},
+        {"simclr", "loss.temperature", 0.5},
+        {"simclr", "projector.last_norm", MIO_NORM_AFFINE},
+        {"moco_v2", "loss.temperature", 0.2},
+        {"moco_v2", "trainer.momentum_encoder", 1},
+        {"byol", "projector.last_norm", MIO_NORM_NONE},
+        {"byol", "predictor.layers", 2},
+        {"byol", "trainer.momentum_encoder", 1},
+        {"byol", "trainer.momentum_schedule", MIO__MOMENTUM_COSINE},
+        {"simsiam", "projector.last_norm", MIO_NORM_PLAIN},
+        {"simsiam", "predictor.layers", 2},
+        {"simsiam", "trainer.momentum_encoder", 0},
+        {"barlow_twins", "projector.last_norm", MIO_NORM_NONE},
+        {"vicreg", "projector.last_norm", MIO_NORM_NONE},
+        {"nnclr", "projector.layers", 3},
+        {"nnclr", "predictor.layers", 2},
+        {"supcon", "trainer.labels", 1},
+        {"sogclr", "loss.gamma", 0.9},
+        {"vicreg", "loader.batch_size", 128},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         mio_recipe *recipe = new_recipe(choices[i].recipe);
@@ -159,8 +187,12 @@ START_TEST(refusals_name_the_culprit)
 {
     static const struct {
         const char *parameter, *word;
-    } wrong[] = {{"temperature", "loss."}, {"loss.temprature", "temperature"}, {"optimiser.momentum", "optimizer."},
-                 {"", "encoder."}, {".", "encoder."}, {"loss.", "positive_temperature"}};
+    } wrong[] = {{"temperature", "loss."},
+                 {"loss.temprature", "temperature"},
+                 {"optimiser.momentum", "optimizer."},
+                 {"", "encoder."},
+                 {".", "encoder."},
+                 {"loss.", "positive_temperature"}};
     mio_recipe *recipe = new_recipe("mio-small");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         ck_assert_int_eq(mio_recipe_set(recipe, wrong[i].parameter, 1), MIO_ERROR_ARGUMENT);
@@ -362,7 +394,8 @@ START_TEST(schedule_stretches_with_a_resumed_run)
     ck_assert_msg(!mio_trainer_restore(trainer, path), "%s", mio_last_error());
     const double end = set ? 12 : 18;
     for (uint64_t step = 9; step < 11; step++)
-        ck_assert_double_eq_tol(next_rate(trainer), 0.1 * (1 + cos(3.14159265358979324 * (double)(step - 2) / (end - 2))), 1e-12);
+        ck_assert_double_eq_tol(next_rate(trainer),
+                                0.1 * (1 + cos(3.14159265358979324 * (double)(step - 2) / (end - 2))), 1e-12);
     ck_assert_msg(!mio_trainer_restore(same, path), "%s", mio_last_error());
     ck_assert_double_eq_tol(next_rate(same), set ? 0.1 * (1 + cos(3.14159265358979324 * 0.7)) : 0, 1e-12);
     remove(path);

@@ -44,8 +44,8 @@ START_TEST(report_is_complete)
         ck_assert(r.step_seconds > 0 && r.wait_seconds >= 0 && r.wait_seconds <= r.step_seconds);
         ck_assert_double_eq_tol(r.images_per_second * r.step_seconds, TINY_BATCH, 1e-6);
         ck_assert(fabs(r.positive_similarity) <= 1 && fabs(r.negative_similarity) <= 1);
-        const double monitors[] = {r.pair_accuracy, r.alignment, r.uniformity, r.channel_deviation, r.effective_rank,
-                                   r.mutual_information, r.gradient_norm};
+        const double monitors[] = {r.pair_accuracy,  r.alignment,          r.uniformity,   r.channel_deviation,
+                                   r.effective_rank, r.mutual_information, r.gradient_norm};
         for (size_t i = 0; i < sizeof monitors / sizeof *monitors; i++)
             ck_assert_int_eq(isfinite(monitors[i]) != 0, measured);
         if (measured) {

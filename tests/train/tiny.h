@@ -7,7 +7,13 @@
 #include <check.h>
 #include <mio/train.h>
 
-enum { TINY_COUNT = 72, TINY_SIZE = 10, TINY_BATCH = 16, TINY_STEPS_PER_EPOCH = TINY_COUNT / TINY_BATCH, TINY_CLASSES = 4 };
+enum {
+    TINY_COUNT = 72,
+    TINY_SIZE = 10,
+    TINY_BATCH = 16,
+    TINY_STEPS_PER_EPOCH = TINY_COUNT / TINY_BATCH,
+    TINY_CLASSES = 4
+};
 
 /* What a run is made of, when it is not as usual. */
 typedef struct tiny_options {
@@ -26,7 +32,8 @@ static inline void tiny_pixels(uint8_t *pixels)
             for (size_t x = 0; x < TINY_SIZE; x++)
                 for (size_t c = 0; c < 3; c++) {
                     const size_t class = i % TINY_CLASSES, at = ((i * TINY_SIZE + y) * TINY_SIZE + x) * 3 + c;
-                    const double phase = (double)(class & 1 ? x : y) * (class & 2 ? 2.2 : 1.1) + (double)c * (double)class;
+                    const double phase =
+                        (double)(class & 1 ? x : y) * (class & 2 ? 2.2 : 1.1) + (double)c * (double)class;
                     pixels[at] = (uint8_t)(128 + 70 * sin(phase) + 40 * golden_signed(0x1000000, at));
                 }
 }
@@ -157,7 +164,8 @@ static inline float *tiny_tensors(const mio_encoder *encoder, size_t *count)
 static inline int tiny_equal(mio_trainer *a, mio_trainer *b)
 {
     size_t counts[2];
-    float *values[2] = {tiny_tensors(mio_trainer_encoder(a), &counts[0]), tiny_tensors(mio_trainer_encoder(b), &counts[1])};
+    float *values[2] = {tiny_tensors(mio_trainer_encoder(a), &counts[0]),
+                        tiny_tensors(mio_trainer_encoder(b), &counts[1])};
     const int equal = counts[0] == counts[1] && !memcmp(values[0], values[1], counts[0] * sizeof(float));
     free(values[0]);
     free(values[1]);

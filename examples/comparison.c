@@ -32,8 +32,8 @@ static mio_status set_loss(void *object, const char *name, double number)
     return mio_loss_set(object, name, number);
 }
 
-/* The recipe's views. It shows parameters that depend on the views' size as of at most 32 pixels, so larger views are measured
-   without blur and solarisation unless they were set. */
+/* The recipe's views. It shows parameters that depend on the views' size as of at most 32 pixels, so larger views are
+   measured without blur and solarisation unless they were set. */
 static mio_augment *augment_of(mio_context *context, const mio_recipe *recipe, const mio_encoder *encoder)
 {
     size_t channels, height, width;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The training split's label of a class of the test split. Folders of images number their classes in each split on its own,
-   so a class that has no test images would shift all later ones. */
+/* The training split's label of a class of the test split. Folders of images number their classes in each split on its
+   own, so a class that has no test images would shift all later ones. */
 static int32_t training_label(const evaluation *e, int32_t label)
 {
     const char *name = mio_dataset_class_name(e->test, (size_t)label);

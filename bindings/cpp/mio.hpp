@@ -36,8 +36,8 @@ private:
 
 namespace detail {
 
-/// What a function that C called threw: nothing may unwind through C, so the call of C that led to it fails, and check()
-/// throws this on.
+/// What a function that C called threw: nothing may unwind through C, so the call of C that led to it fails, and
+/// check() throws this on.
 inline std::exception_ptr &thrown() noexcept
 {
     thread_local std::exception_ptr exception;
@@ -184,10 +184,10 @@ struct spectrum {
 class loss : public MIO_HPP_OBJECT(loss) {
 public:
     loss(const context &owner, const std::string &name) { check(mio_loss_create(owner.get(), detail::text(name), &pointer_)); }
-    /// A loss of the caller's own, to be used wherever a loss is: function(pairs, dim, z1, z2, grad_z1, grad_z2) returns the
-    /// value and fills the gradients that are not null, of floats; if it takes doubles too, the loss also works in double. It
-    /// lives as long as this object, its copies, and trainers made with them. What it throws comes out of the call that led
-    /// to it.
+    /// A loss of the caller's own, to be used wherever a loss is: function(pairs, dim, z1, z2, grad_z1, grad_z2)
+    /// returns the value and fills the gradients that are not null, of floats; if it takes doubles too, the loss also
+    /// works in double. It lives as long as this object, its copies, and trainers made with them. What it throws comes
+    /// out of the call that led to it.
     template <class Function> static loss custom(const context &owner, const std::string &name, Function function)
     {
         const auto kept = std::make_shared<Function>(std::move(function));

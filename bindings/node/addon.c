@@ -1,7 +1,7 @@
-/* What index.js is made of: every function checks the kinds and lengths of its arguments, makes one call of libmio and turns
-   a status that is no success into an Error whose code is the status's name. Handles are externals, which give their
-   reference back when they are closed or collected; only index.js sees them, so that none is taken for another's. Arrays for
-   results come from index.js too: made here, one that is too large would end the process. */
+/* What index.js is made of: every function checks the kinds and lengths of its arguments, makes one call of libmio and
+   turns a status that is no success into an Error whose code is the status's name. Handles are externals, which give
+   their reference back when they are closed or collected; only index.js sees them, so that none is taken for another's.
+   Arrays for results come from index.js too: made here, one that is too large would end the process. */
 #define NAPI_VERSION 8
 #include <mio/mio.h>
 #include <node_api.h>
@@ -695,7 +695,8 @@ static int32_t read_picture(void *user, size_t index, uint8_t *pixels, int32_t *
     return 0;
 }
 
-/* context, count, height, width, channels, Uint8Array, Int32Array or nothing. Copied: JavaScript's memory may move away. */
+/* context, count, height, width, channels, Uint8Array, Int32Array or nothing. Copied: JavaScript's memory may move
+   away. */
 static napi_value dataset_from_images(napi_env env, napi_callback_info info)
 {
     call c;
@@ -875,7 +876,8 @@ static napi_value trainer_encoder(napi_env env, napi_callback_info info)
 
 /* ---- search ---- */
 
-/* knn, count, dim, Float32Array, neighbours, Float64Array for indices, as JavaScript counts, Float32Array for similarities */
+/* knn, count, dim, Float32Array, neighbours, Float64Array for indices, as JavaScript counts, Float32Array for
+   similarities */
 static napi_value knn_search(napi_env env, napi_callback_info info)
 {
     call c;

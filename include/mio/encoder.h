@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/** Collects the layers of an encoder. Errors stick: every later call returns -1, mio_builder_finish reports the first. One call at
-    a time. */
+/** Collects the layers of an encoder. Errors stick: every later call returns -1, mio_builder_finish reports the first.
+    One call at a time. */
 typedef struct mio_builder mio_builder;
 /** A tensor in the graph under construction; negative after an error. */
 typedef int32_t mio_node;
@@ -46,7 +46,8 @@ MIO_API mio_node mio_builder_input(mio_builder *builder);
 /** 2-D convolution without bias, square kernel: out = floor((in + 2 padding - kernel) / stride) + 1. */
 MIO_API mio_node mio_builder_conv2d(mio_builder *builder, mio_node input, size_t out_channels, size_t kernel,
                                     size_t stride, size_t padding);
-/** Batch normalisation over images and pixels: epsilon 1e-5, momentum 0.1, running variance unbiased (torch's rules). */
+/** Batch normalisation over images and pixels: epsilon 1e-5, momentum 0.1, running variance unbiased (torch's
+    rules). */
 MIO_API mio_node mio_builder_batch_norm(mio_builder *builder, mio_node input);
 /** The same without weight and bias of its own: they stay 1 and 0, and are no part of training. */
 MIO_API mio_node mio_builder_batch_norm_plain(mio_builder *builder, mio_node input);
@@ -115,11 +116,12 @@ MIO_API void mio_encoder_release(mio_encoder *encoder);
 
 /**
  * Sets a named parameter of the encoder: "algorithm" (how 3x3 convolutions are computed: exact, accurate, fast),
- * "initialization" (how mio_encoder_initialize draws convolutions: "torchvision", or "uniform", PyTorch's default), "precision" (fp32
- * or bf16: what activations and the factors of products are stored in, while weights, sums and statistics stay fp32; may
- * change between passes; errors: MIO_ERROR_UNSUPPORTED on a CPU without AVX-512 BF16), or
- * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the default:
- * calls with fewer than 9 images run image by image, with less delay, and may differ from larger calls in the last bits).
+ * "initialization" (how mio_encoder_initialize draws convolutions: "torchvision", or "uniform", PyTorch's default),
+ * "precision" (fp32 or bf16: what activations and the factors of products are stored in, while weights, sums and
+ * statistics stay fp32; may change between passes; errors: MIO_ERROR_UNSUPPORTED on a CPU without AVX-512 BF16), or
+ * "batch_invariant" (1: mio_encoder_infer and _embed give an image the same bits alone and among others; 0, the
+ * default: calls with fewer than 9 images run image by image, with less delay, and may differ from larger calls in the
+ * last bits).
  */
 MIO_API mio_status mio_encoder_set(mio_encoder *encoder, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
@@ -136,27 +138,25 @@ MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t inde
  * encoder follow that: rows of a table of choices, in place of the built-in choice.
  *
  * views, count: the batch of the mio_encoder_forward and mio_encoder_backward that will follow; views 0: calls of
- * mio_encoder_infer and mio_encoder_embed with so many images. Other batches keep the built-in choice, or the table's from
- * other calls of this function. Only what the parameter "algorithm" permits is tried, and only that is followed: under
- * "exact" there is nothing to choose.
- * seconds: about how long to measure, at least three runs each; 0: no longer than that.
- * A choice changes the last bits of results. They depend on the table alone, not on the number of threads, so that whoever
- * saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and mio_trainer_restore brings it
- * back.
- * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before.
- * Memory while it measures: what one convolution at a time needs, its gradients, its weights as every method derives them
- * and up to 64 MiB that empty the cache between runs included.
+ * mio_encoder_infer and mio_encoder_embed with so many images. Other batches keep the built-in choice, or the table's
+ * from other calls of this function. Only what the parameter "algorithm" permits is tried, and only that is followed:
+ * under "exact" there is nothing to choose. seconds: about how long to measure, at least three runs each; 0: no longer
+ * than that. A choice changes the last bits of results. They depend on the table alone, not on the number of threads,
+ * so that whoever saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and
+ * mio_trainer_restore brings it back. Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the
+ * encoder is then as before. Memory while it measures: what one convolution at a time needs, its gradients, its weights
+ * as every method derives them and up to 64 MiB that empty the cache between runs included.
  */
 MIO_API mio_status mio_encoder_tune(mio_encoder *encoder, size_t views, size_t count, double seconds);
 /**
- * Writes the encoder's table of choices as text, one a line with its pass, precision, kernel target (mio_context_target),
- * images and shape; written to a temporary file beside path, synced, then renamed over it.
+ * Writes the encoder's table of choices as text, one a line with its pass, precision, kernel target
+ * (mio_context_target), images and shape; written to a temporary file beside path, synced, then renamed over it.
  */
 MIO_API mio_status mio_encoder_save_tuning(const mio_encoder *encoder, const char *path);
 /**
- * Replaces the encoder's table of choices by a file's. Rows for convolutions that the encoder does not have, or for other
- * targets, are kept and do nothing: one file may serve many encoders and machines.
- * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (names file and line), MIO_ERROR_MEMORY; the encoder is then as before.
+ * Replaces the encoder's table of choices by a file's. Rows for convolutions that the encoder does not have, or for
+ * other targets, are kept and do nothing: one file may serve many encoders and machines. Errors: MIO_ERROR_IO,
+ * MIO_ERROR_FORMAT (names file and line), MIO_ERROR_MEMORY; the encoder is then as before.
  */
 MIO_API mio_status mio_encoder_load_tuning(mio_encoder *encoder, const char *path);
 /** Empties the table: built-in choices again. */
@@ -210,7 +210,8 @@ MIO_API mio_status mio_encoder_set_normalization(mio_encoder *encoder, size_t ch
 MIO_API mio_status mio_encoder_get_normalization(const mio_encoder *encoder, size_t channels, double *mean,
                                                  double *deviation);
 
-/** Draws all weights afresh as "initialization" says; linear layers uniform within 1/sqrt(fan-in), batch norm the identity. */
+/** Draws all weights afresh as "initialization" says; linear layers uniform within 1/sqrt(fan-in), batch norm the
+    identity. */
 MIO_API mio_status mio_encoder_initialize(mio_encoder *encoder, uint64_t seed);
 
 /** Number of tensors: weights and running statistics. */
@@ -233,8 +234,9 @@ MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const ch
  * images: views x count x height x width x channels floats, already normalised. Batch norm treats each view by itself,
  * in order, as if the views were passed one after the other; views 1 normalises all images together.
  * features: views x count x feature_dim; projections: views x count x projection_dim; either may be NULL.
- * Errors: MIO_ERROR_ARGUMENT (count 0, one value per channel in a batch norm, non-finite pixels: named), MIO_ERROR_MEMORY.
- * Memory: activations for this batch size are planned on first use and kept. Thread-safety: one call at a time.
+ * Errors: MIO_ERROR_ARGUMENT (count 0, one value per channel in a batch norm, non-finite pixels: named),
+ * MIO_ERROR_MEMORY. Memory: activations for this batch size are planned on first use and kept. Thread-safety: one call
+ * at a time.
  */
 MIO_API mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images,
                                        float *features, float *projections);
@@ -250,7 +252,8 @@ MIO_API mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_
  * Errors: MIO_ERROR_STATE (there was none, or its memory has been used for a backward pass), MIO_ERROR_ARGUMENT.
  */
 MIO_API mio_status mio_encoder_predictions(const mio_encoder *encoder, float *predictions);
-/** mio_encoder_backward for an encoder with a predictor: grad_predictions is views x count x prediction_dim, or NULL. */
+/** mio_encoder_backward for an encoder with a predictor: grad_predictions is views x count x prediction_dim, or
+    NULL. */
 MIO_API mio_status mio_encoder_backward_predictions(mio_encoder *encoder, const float *grad_predictions,
                                                     const float *grad_projections, const float *grad_features);
 /**
@@ -267,9 +270,9 @@ MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const f
  * bytes between rows, 0 means width x channels; images lie height x row_stride apart. Another size than the encoder's
  * is resized: bilinear with antialias (triangle filter widened by the scale), pixel centres at half-integers.
  * features: count x feature_dim, written. With count 0 there is nothing to do, and both pointers may be NULL.
- * Errors: MIO_ERROR_ARGUMENT (a NULL, another channel count, an extent of 0, a stride shorter than a row), MIO_ERROR_MEMORY.
- * Thread-safety: may run concurrently with itself on one encoder and with calls that take a const mio_encoder, which may run
- * concurrently with each other; not with a call that changes it.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, another channel count, an extent of 0, a stride shorter than a row),
+ * MIO_ERROR_MEMORY. Thread-safety: may run concurrently with itself on one encoder and with calls that take a const
+ * mio_encoder, which may run concurrently with each other; not with a call that changes it.
  */
 MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
                                      size_t row_stride, const uint8_t *images, float *features);
@@ -279,8 +282,8 @@ MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t 
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (the message names file and offset), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder **encoder);
-/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter "batch_invariant" is the
-    host's and not saved. */
+/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter
+    "batch_invariant" is the host's and not saved. */
 MIO_API mio_status mio_encoder_save(const mio_encoder *encoder, const char *path);
 
 #ifdef __cplusplus

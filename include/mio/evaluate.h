@@ -45,17 +45,18 @@ MIO_API size_t mio_knn_parameter_count(const mio_knn *knn);
 MIO_API mio_status mio_knn_parameter(const mio_knn *knn, size_t index, mio_parameter_info *info);
 /**
  * Stores the bank: count x dim features (normalised copies are kept) and labels >= 0, or NULL to search only.
- * Errors: MIO_ERROR_ARGUMENT (0 rows or columns, more than 2^32 - 1 rows, a value that is not finite, a negative label),
- * MIO_ERROR_MEMORY. After an error the bank is as before.
+ * Errors: MIO_ERROR_ARGUMENT (0 rows or columns, more than 2^32 - 1 rows, a value that is not finite, a negative
+ * label), MIO_ERROR_MEMORY. After an error the bank is as before.
  */
 MIO_API mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const float *features, const int32_t *labels);
-/** Class of each of count queries (count x dim). Errors: MIO_ERROR_STATE before fit or without labels; mio_knn_search's. */
+/** Class of each of count queries (count x dim). Errors: MIO_ERROR_STATE before fit or without labels;
+    mio_knn_search's. */
 MIO_API mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *queries, int32_t *predictions);
 /**
- * The `neighbours` most similar bank rows of each query, best first: indices and cosines, both count x neighbours; either
- * may be NULL. Memory: tiled, O(count x neighbours), never count x bank.
- * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (neighbours 0 or more than the bank has, another dim than the
- * bank's, a value that is not finite), MIO_ERROR_MEMORY.
+ * The `neighbours` most similar bank rows of each query, best first: indices and cosines, both count x neighbours;
+ * either may be NULL. Memory: tiled, O(count x neighbours), never count x bank. Errors: MIO_ERROR_STATE (before fit),
+ * MIO_ERROR_ARGUMENT (neighbours 0 or more than the bank has, another dim than the bank's, a value that is not finite),
+ * MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_knn_search(mio_knn *knn, size_t count, size_t dim, const float *queries, size_t neighbours,
                                   size_t *indices, float *similarities);
@@ -90,8 +91,9 @@ MIO_API size_t mio_probe_parameter_count(const mio_probe *probe);
 MIO_API mio_status mio_probe_parameter(const mio_probe *probe, size_t index, mio_parameter_info *info);
 /**
  * Trains on count x dim features and labels 0 .. classes-1. Without a validation set "sgd" keeps "validation_fraction"
- * of the rows back as one (0: none, the last epoch is kept). Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY; MIO_ERROR_STATE
- * ("exact" with "penalty" 0; "sgd" whose weights grew beyond all bounds). After an error the probe predicts as before.
+ * of the rows back as one (0: none, the last epoch is kept). Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY;
+ * MIO_ERROR_STATE ("exact" with "penalty" 0; "sgd" whose weights grew beyond all bounds). After an error the probe
+ * predicts as before.
  */
 MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, const float *features,
                                  const int32_t *labels, size_t classes);
@@ -101,7 +103,8 @@ MIO_API mio_status mio_probe_fit_validated(mio_probe *probe, size_t count, size_
                                            const float *validation_features, const int32_t *validation_labels);
 /**
  * Class of each of count x dim feature rows; logits (count x classes) may be NULL.
- * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (another dim than fitted, a value that is not finite), MIO_ERROR_MEMORY.
+ * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (another dim than fitted, a value that is not finite),
+ * MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_probe_predict(mio_probe *probe, size_t count, size_t dim, const float *features,
                                      int32_t *predictions, float *logits);
@@ -110,9 +113,9 @@ MIO_API mio_status mio_probe_predict(mio_probe *probe, size_t count, size_t dim,
 typedef struct mio_finetune mio_finetune;
 
 /**
- * Makes a fine-tuning run on an encoder. Parameters: "epochs", "batch_size", "learning_rate", "momentum", "weight_decay",
- * "decay" (factor an epoch), "label_fraction" (stratified: 0.01, 0.1, 0.25, 0.5, 1), "seed". Training changes the encoder:
- * load it again for the next run.
+ * Makes a fine-tuning run on an encoder. Parameters: "epochs", "batch_size", "learning_rate", "momentum",
+ * "weight_decay", "decay" (factor an epoch), "label_fraction" (stratified: 0.01, 0.1, 0.25, 0.5, 1), "seed". Training
+ * changes the encoder: load it again for the next run.
  */
 MIO_API mio_status mio_finetune_create(mio_encoder *encoder, mio_finetune **finetune);
 /** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */
@@ -130,16 +133,16 @@ MIO_API size_t mio_finetune_parameter_count(const mio_finetune *finetune);
 /** Describes the parameter at index; info->struct_size must be set. Errors: MIO_ERROR_ARGUMENT past the last. */
 MIO_API mio_status mio_finetune_parameter(const mio_finetune *finetune, size_t index, mio_parameter_info *info);
 /**
- * Trains on `label_fraction` of the dataset, views drawn by augment (1 view); the epoch with the best validation loss is
- * kept (validation may be NULL: the last). The augment must normalise as the encoder does. A run that diverges ends with the
- * best epoch before, with a warning, where there is one. On failure encoder and classifier are as before.
- * Errors: MIO_ERROR_ARGUMENT (no labels; images or views of another shape, another normalisation), MIO_ERROR_STATE (it diverged
- * before there was a best epoch; lower "learning_rate"), MIO_ERROR_MEMORY, the dataset's.
+ * Trains on `label_fraction` of the dataset, views drawn by augment (1 view); the epoch with the best validation loss
+ * is kept (validation may be NULL: the last). The augment must normalise as the encoder does. A run that diverges ends
+ * with the best epoch before, with a warning, where there is one. On failure encoder and classifier are as before.
+ * Errors: MIO_ERROR_ARGUMENT (no labels; images or views of another shape, another normalisation), MIO_ERROR_STATE (it
+ * diverged before there was a best epoch; lower "learning_rate"), MIO_ERROR_MEMORY, the dataset's.
  */
 MIO_API mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_dataset *validation,
                                     mio_augment *augment);
-/** Classes of every image of a dataset: mio_dataset_count values. Errors: MIO_ERROR_STATE (before a run), MIO_ERROR_ARGUMENT,
-    MIO_ERROR_MEMORY. */
+/** Classes of every image of a dataset: mio_dataset_count values. Errors: MIO_ERROR_STATE (before a run),
+    MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_finetune_predict(mio_finetune *finetune, const mio_dataset *dataset, int32_t *predictions);
 
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. What a _create gives, the caller releases. */
+/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. What a _create gives, the
+   caller releases. */
 #ifndef MIO_OPTIM_H
 #define MIO_OPTIM_H
 
@@ -52,8 +53,8 @@ MIO_API mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char 
                                            float *values, const float *gradients);
 /**
  * One step on every array from its present gradient, with the parameter "learning_rate".
- * Errors: MIO_ERROR_STATE (nothing was added), MIO_ERROR_ARGUMENT (a non-finite gradient: the array is named, and nothing
- * was changed).
+ * Errors: MIO_ERROR_STATE (nothing was added), MIO_ERROR_ARGUMENT (a non-finite gradient: the array is named, and
+ * nothing was changed).
  */
 MIO_API mio_status mio_optimizer_step(mio_optimizer *optimizer);
 

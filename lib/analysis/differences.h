@@ -19,8 +19,8 @@ double mio__length(size_t size, const double *x);
 /** How many times the direction is as long as x, or as 1 where x is 0. Infinite for a direction of 0. */
 double mio__reach(size_t size, const double *x, const double *direction);
 /**
- * product = (gradient(x + h direction) - gradient(x - h direction)) / 2h. space: 2 x size values. A direction of 0 has the
- * product 0, whatever h.
+ * product = (gradient(x + h direction) - gradient(x - h direction)) / 2h. space: 2 x size values. A direction of 0 has
+ * the product 0, whatever h.
  */
 mio_status mio__difference(const mio__gradient *gradient, const double *x, double h, const double *direction,
                            double *space, double *product);

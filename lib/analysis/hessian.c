@@ -36,8 +36,8 @@ static mio_status gradient_at(void *argument, const double *z, double *gradient)
     return mio__loss_compute(h->loss, &batch, NULL);
 }
 
-/* ---- differences: how far to go. What a loss is a function of, directions of rows or columns less their means, bends on the
-   scale of each of them, so that the shortest decides. ---- */
+/* ---- differences: how far to go. What a loss is a function of, directions of rows or columns less their means, bends
+   on the scale of each of them, so that the shortest decides. ---- */
 
 /* A row of zeros has no direction: it stays, and its product is 0. */
 static void hold_zero_rows(const hessian *h, double *values)

@@ -15,9 +15,11 @@ mio_status mio__archive_create(mio_context *context, const char *path, const cha
  * back takes longer than all the rest of loading an encoder.
  */
 void mio__archive_store(mio__archive_writer *writer);
-/** Appends a record; names are unique, at most 255 bytes. Errors: MIO_ERROR_IO (a full disk included), MIO_ERROR_MEMORY. */
+/** Appends a record; names are unique, at most 255 bytes. Errors: MIO_ERROR_IO (a full disk included),
+    MIO_ERROR_MEMORY. */
 mio_status mio__archive_put(mio__archive_writer *writer, const char *name, const void *bytes, size_t size);
-/** Writes the end mark, syncs, renames over path, syncs the folder, and frees the writer. On failure path is as before. */
+/** Writes the end mark, syncs, renames over path, syncs the folder, and frees the writer. On failure path is as
+    before. */
 mio_status mio__archive_commit(mio__archive_writer *writer);
 /** Removes the temporary file and frees the writer. NULL is accepted. */
 void mio__archive_abandon(mio__archive_writer *writer);
@@ -57,8 +59,8 @@ typedef struct mio__archive_reader {
 mio_status mio__archive_begin(const mio__archive *archive, const char *name, size_t size, mio__archive_reader *reader);
 /** The next `size` bytes of the contents; what they hold is not to be trusted before mio__archive_end has said so. */
 mio_status mio__archive_next(mio__archive_reader *reader, void *bytes, size_t size);
-/** To be called once, after a failure too, with what went before; frees what the reader holds. Returns status, or, where that
-    is MIO_OK, whether the record was read to its end and is sound. */
+/** To be called once, after a failure too, with what went before; frees what the reader holds. Returns status, or,
+    where that is MIO_OK, whether the record was read to its end and is sound. */
 mio_status mio__archive_end(mio__archive_reader *reader, mio_status status);
 
 #endif

@@ -1,5 +1,5 @@
-/* Structs that cross the library's boundary begin with `size_t struct_size`, set by the caller, whose header may be older or
-   newer than the library: it may know fewer of their fields, or more. */
+/* Structs that cross the library's boundary begin with `size_t struct_size`, set by the caller, whose header may be
+   older or newer than the library: it may know fewer of their fields, or more. */
 #ifndef MIO_CORE_BOUNDARY_H
 #define MIO_CORE_BOUNDARY_H
 
@@ -11,8 +11,8 @@
 #define MIO__UP_TO(type, field) (offsetof(type, field) + sizeof(((type *)NULL)->field))
 
 /**
- * to (size bytes) = what the caller's struct has of it, 0 for the rest. least: up to the last field of the first release.
- * Errors: MIO_ERROR_ARGUMENT: from is NULL or smaller than that; name is its type's.
+ * to (size bytes) = what the caller's struct has of it, 0 for the rest. least: up to the last field of the first
+ * release. Errors: MIO_ERROR_ARGUMENT: from is NULL or smaller than that; name is its type's.
  */
 mio_status mio__struct_take(void *to, size_t size, const void *from, size_t least, const char *name);
 /** Whether there is a struct of the caller's to write to. Errors: MIO_ERROR_ARGUMENT. */

@@ -29,8 +29,8 @@ void *mio__alloc_zeroed(mio_context *context, size_t count, size_t element_size)
 /** Gives back what mio__alloc returned. NULL is accepted. */
 void mio__free(mio_context *context, void *pointer);
 /**
- * Makes *buffer (NULL at first) at least size bytes large; its contents are lost when it grows. On failure the old buffer
- * stays. *capacity is kept by this function.
+ * Makes *buffer (NULL at first) at least size bytes large; its contents are lost when it grows. On failure the old
+ * buffer stays. *capacity is kept by this function.
  */
 mio_status mio__reserve(mio_context *context, void **buffer, size_t *capacity, size_t size);
 /** Grows *array to hold `needed` elements and keeps the first `used`; doubles, so that appending is cheap. */
@@ -50,8 +50,9 @@ size_t mio__workers_locked(const mio_context *context);
 /** One item of parallel work. worker < workers; no two items run at once under one worker number. */
 typedef void (*mio__work)(void *argument, size_t item, size_t worker);
 /**
- * Calls work for every item below items, on at most `workers` workers, each taking the next free item: which worker does an
- * item, and when, is open, so results must not depend on it. Items never wait for each other. Returns when all are done.
+ * Calls work for every item below items, on at most `workers` workers, each taking the next free item: which worker
+ * does an item, and when, is open, so results must not depend on it. Items never wait for each other. Returns when all
+ * are done.
  */
 void mio__parallel(mio_context *context, size_t workers, size_t items, mio__work work, void *argument);
 

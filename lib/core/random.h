@@ -1,5 +1,5 @@
-/* Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): any number of a stream can be computed alone, so what
-   an image gets does not depend on order, threads or where a run was resumed. */
+/* Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): any number of a stream can be computed alone, so
+   what an image gets does not depend on order, threads or where a run was resumed. */
 #ifndef MIO_CORE_RANDOM_H
 #define MIO_CORE_RANDOM_H
 

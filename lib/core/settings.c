@@ -47,7 +47,8 @@ static size_t choice_count(const mio__parameter *row)
 
 enum { NAME_LIMIT = 60, NEAREST = 4 }; /* bytes of a name that count; how many names are proposed */
 
-/* How many letters of one name must be changed, added or dropped to make the other; 0 also where one holds the other. */
+/* How many letters of one name must be changed, added or dropped to make the other; 0 also where one holds the
+   other. */
 static size_t name_distance(const char *given, const char *name)
 {
     size_t

@@ -29,7 +29,8 @@ typedef struct mio__settings {
     double values[MIO__SETTINGS_LIMIT];
 } mio__settings;
 
-/** Points settings at a table of at most MIO__SETTINGS_LIMIT rows and takes the initial values. Strings are borrowed. */
+/** Points settings at a table of at most MIO__SETTINGS_LIMIT rows and takes the initial values. Strings are
+    borrowed. */
 void mio__settings_init(mio__settings *settings, const char *noun, const char *name, const mio__parameter *table,
                         size_t count);
 mio_status mio__settings_set(mio__settings *settings, const char *parameter, double value);

@@ -1,6 +1,6 @@
 /* The loops over pixels that a view is made with, compiled once per instruction set. Planes are `count` floats, one
-   channel each; byte rows are interleaved. Pointers need only their element's alignment; arguments do not overlap unless
-   said. */
+   channel each; byte rows are interleaved. Pointers need only their element's alignment; arguments do not overlap
+   unless said. */
 #ifndef MIO_DATA_AUGMENT_KERNELS_H
 #define MIO_DATA_AUGMENT_KERNELS_H
 

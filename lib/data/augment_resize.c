@@ -1,5 +1,5 @@
-/* Crop and resize in one pass over the output's rows: each mixes the source rows that it lies between, then its columns.
-   Only the crop is touched. */
+/* Crop and resize in one pass over the output's rows: each mixes the source rows that it lies between, then its
+   columns. Only the crop is touched. */
 #include "data/augment_operations.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Batches of views. A batch is a function of (dataset, augment, seed, epoch, step) alone; the loader only decides when it
-   is assembled: inside mio_loader_next, or ahead of it by a producer thread that fills a ring of slots. */
+/* Batches of views. A batch is a function of (dataset, augment, seed, epoch, step) alone; the loader only decides when
+   it is assembled: inside mio_loader_next, or ahead of it by a producer thread that fills a ring of slots. */
 #define _POSIX_C_SOURCE 200809L
 #include "core/context.h"
 #include "core/random.h"

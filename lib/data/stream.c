@@ -145,7 +145,8 @@ static mio_status take_plain(mio__stream *stream, unsigned char *bytes, size_t s
     return MIO_OK;
 }
 
-/* After one gzip member: another may follow, and together they are one file. Or zeros up to the end, as tapes leave them. */
+/* After one gzip member: another may follow, and together they are one file. Or zeros up to the end, as tapes leave
+   them. */
 static mio_status end_gzip_member(mio__stream *stream)
 {
     z_stream *inflater = &stream->inflater;

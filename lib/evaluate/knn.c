@@ -184,8 +184,8 @@ static void shorten(candidates *found, size_t k)
     found->bound = found->list[k - 1].similarity;
 }
 
-/* Takes `columns` similarities of bank rows first, first+1, ... Later rows have higher indices, so one equal to the bound
-   never displaces what is there. */
+/* Takes `columns` similarities of bank rows first, first+1, ... Later rows have higher indices, so one equal to the
+   bound never displaces what is there. */
 static void take(const mio__knn_kernels *kernels, candidates *found, size_t k, const float *similarities,
                  size_t columns, size_t first)
 {

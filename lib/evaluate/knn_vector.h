@@ -13,8 +13,8 @@ typedef struct mio__neighbour {
 } mio__neighbour;
 
 typedef struct mio__knn_kernels {
-    /** Appends those of `count` similarities, of rows first, first + 1, ..., that are above the bound to a list with room
-        for all of them, in their order. Returns how many. */
+    /** Appends those of `count` similarities, of rows first, first + 1, ..., that are above the bound to a list with
+        room for all of them, in their order. Returns how many. */
     size_t (*take_above)(size_t count, const float *similarities, float bound, uint32_t first, mio__neighbour *list);
 } mio__knn_kernels;
 

@@ -1,5 +1,5 @@
-/* Minimisation of a smooth function by L-BFGS with a strong Wolfe line search (Nocedal & Wright, Algorithms 7.4, 7.5, 3.5,
-   3.6). */
+/* Minimisation of a smooth function by L-BFGS with a strong Wolfe line search (Nocedal & Wright, Algorithms 7.4, 7.5,
+   3.5, 3.6). */
 #ifndef MIO_EVALUATE_LBFGS_H
 #define MIO_EVALUATE_LBFGS_H
 

@@ -40,8 +40,8 @@ typedef struct mio__scaling {
 /** scaled: count x dim, scaled rows. */
 void mio__scale_rows(const mio__scaling *scaling, size_t count, size_t dim, const float *rows, float *scaled);
 /**
- * Classes (lowest of equals) and/or logits (count x classes) and/or the mean cross-entropy of count feature rows; each of
- * the outputs may be NULL, labels only with loss. Errors: MIO_ERROR_MEMORY.
+ * Classes (lowest of equals) and/or logits (count x classes) and/or the mean cross-entropy of count feature rows; each
+ * of the outputs may be NULL, labels only with loss. Errors: MIO_ERROR_MEMORY.
  */
 mio_status mio__linear_apply(const mio__linear *linear, const mio__scaling *scaling, size_t count, const float *rows,
                              const int32_t *labels, int32_t *predictions, float *logits, double *loss);

@@ -38,8 +38,8 @@ struct mio_probe {
 };
 
 /**
- * The exact solver's objective, for its own use and for tests: mean cross-entropy plus penalty times the squared weights
- * (not the biases). weights: dim x classes, then classes biases.
+ * The exact solver's objective, for its own use and for tests: mean cross-entropy plus penalty times the squared
+ * weights (not the biases). weights: dim x classes, then classes biases.
  */
 typedef struct mio__regression mio__regression;
 mio_status mio__regression_create(mio_context *context, const mio__scaling *scaling, const mio__samples *samples,

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Multinomial logistic regression. Logits and gradients are made in float by GEMMs, sums and weights kept in double: the
-   rows fall into at most PIECES pieces, fixed by their number, whose gradients are added in order. */
+/* Multinomial logistic regression. Logits and gradients are made in float by GEMMs, sums and weights kept in double:
+   the rows fall into at most PIECES pieces, fixed by their number, whose gradients are added in order. */
 enum { ROWS = MIO__LINEAR_ROWS, PIECES = 32 };
 
 enum { PARAMETER_PENALTY = MIO__PROBE_STANDARDIZE + 1, PARAMETER_ITERATIONS, PARAMETER_TOLERANCE, PARAMETER_COUNT };

@@ -96,8 +96,8 @@ static int is_finite(const mio__linear *linear)
            mio__first_not_finite(linear->width, linear->bias) == linear->width;
 }
 
-/* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL, gets
-   the weights of the epoch with the lowest validation loss. */
+/* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL,
+   gets the weights of the epoch with the lowest validation loss. */
 static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t *order, const mio__samples *validation,
                              mio__linear *best)
 {

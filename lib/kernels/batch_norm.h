@@ -20,10 +20,10 @@ typedef struct mio__batch_norm {
 size_t mio__batch_norm_scratch_size(const mio__batch_norm *norm, size_t workers);
 
 /**
- * Training: y = relu?(gamma (x - mean_v) rstd_v + beta + residual), statistics per view v over its real images and pixels.
- * mean, rstd: views x channels (filled up), written, kept for the backward pass. Running statistics are updated once per view,
- * in order, with torch's rule (unbiased variance). residual may be NULL. y may be x (then x is lost to the backward pass).
- * gamma and beta of filling channels are 0, and so y of filling channels is residual's, which is 0.
+ * Training: y = relu?(gamma (x - mean_v) rstd_v + beta + residual), statistics per view v over its real images and
+ * pixels. mean, rstd: views x channels (filled up), written, kept for the backward pass. Running statistics are updated
+ * once per view, in order, with torch's rule (unbiased variance). residual may be NULL. y may be x (then x is lost to
+ * the backward pass). gamma and beta of filling channels are 0, and so y of filling channels is residual's, which is 0.
  * Numerics: sums over fixed pieces in a fixed binary tree, in double; independent of workers.
  */
 void mio__batch_norm_forward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
@@ -39,9 +39,9 @@ void mio__batch_norm_infer(mio_context *context, size_t workers, const mio__batc
                            const mio__real *running_mean, const mio__real *running_variance, void *y);
 /**
  * Backward: with g = dy masked by y > 0 (if relu), dresidual (+)= g (NULL if there is none; dresidual_accumulate),
- * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the batch
- * statistics of each view.
- * Gradients of filling images are written as 0. dx may be dy. y is read only if relu. x is the input of the forward pass.
+ * dgamma, dbeta overwritten (summed over views; both NULL if nobody wants them), dx overwritten: gradient through the
+ * batch statistics of each view. Gradients of filling images are written as 0. dx may be dy. y is read only if relu. x
+ * is the input of the forward pass.
  */
 void mio__batch_norm_backward(mio_context *context, size_t workers, void *scratch, const mio__batch_norm *norm,
                               const void *x, const void *y, const void *dy, const mio__real *gamma,

@@ -41,7 +41,8 @@ typedef struct mio__conv_geometry {
 
 /** Whether the method can compute this convolution, and the algorithm allows it. */
 int mio__conv_permits(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, mio__conv_method method);
-/** The built-in choice among what the algorithm allows: by shape, number of images and, for few, instruction set (conv_choice.c). */
+/** The built-in choice among what the algorithm allows: by shape, number of images and, for few, instruction set
+    (conv_choice.c). */
 mio__conv_choice mio__conv_choose(const mio__conv_geometry *geometry, mio__conv_algorithm algorithm, int training);
 /** "direct", "winograd2", "winograd4" or "polyphase". */
 const char *mio__conv_method_name(mio__conv_method method);

@@ -3,9 +3,9 @@
 #include "kernels/conv_gather.h"
 #include "kernels/polyphase.h"
 
-/* What Winograd's methods cost, as measured with AVX-512 (docs/performance.md, "Which algorithm"): by the smaller number of
-   channels, the time of a product with its share of the transforms, relative to a product of the direct method; and what
-   reading a weight costs beside those, in such products, which matters where images are few. */
+/* What Winograd's methods cost, as measured with AVX-512 (docs/performance.md, "Which algorithm"): by the smaller
+   number of channels, the time of a product with its share of the transforms, relative to a product of the direct
+   method; and what reading a weight costs beside those, in such products, which matters where images are few. */
 static const struct {
     size_t channels;                /* this many and more */
     double product[MIO__PASSES][2]; /* F(2x2), F(4x4) */
@@ -45,8 +45,8 @@ static size_t axis_taps(const mio__conv_geometry *geometry, size_t input, size_t
     return taps;
 }
 
-/* Images that the choice counts with. From 16 on they are all one: an image has then the same bits in evaluation whatever
-   group it lies in, and in training a batch's share on another machine is computed as the whole is. */
+/* Images that the choice counts with. From 16 on they are all one: an image has then the same bits in evaluation
+   whatever group it lies in, and in training a batch's share on another machine is computed as the whole is. */
 static size_t images_of(const mio__conv_geometry *geometry)
 {
     const size_t images = geometry->images.views * geometry->images.groups * geometry->images.lanes;
@@ -80,8 +80,8 @@ static double direct_cost(const mio__conv_geometry *geometry, int training)
     return (double)(taps * images_of(geometry)) + 9 * (streamed ? costs[row].streamed : costs[row].weight[0]);
 }
 
-/* Whether the algorithm by phases is the faster one at stride 2: where pixels have lanes enough for products of their own,
-   and tiles are not mostly padding; 1.25: the transforms' share. */
+/* Whether the algorithm by phases is the faster one at stride 2: where pixels have lanes enough for products of their
+   own, and tiles are not mostly padding; 1.25: the transforms' share. */
 static int suits_phases(const mio__conv_geometry *geometry)
 {
     const size_t tiles = ((geometry->output.height + 3) / 4) * ((geometry->output.width + 3) / 4);

@@ -10,8 +10,8 @@
 /* Turns of every method at least; bytes of a cache line, and what no cache holds. */
 enum { TURNS = 3, LINE = 64, BETWEEN_LIMIT = 64 << 20 };
 
-/* A method takes the place of the built-in choice where it needs less than this share of its time: differences below are
-   as likely noise. */
+/* A method takes the place of the built-in choice where it needs less than this share of its time: differences below
+   are as likely noise. */
 static const double worth = 0.97;
 
 /* One task with memory to run it. */

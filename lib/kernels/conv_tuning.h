@@ -69,9 +69,9 @@ typedef struct mio__tuning_task {
 /** How many methods the algorithm allows for a task. */
 size_t mio__tuning_candidates(const mio__tuning_task *task, mio__conv_algorithm algorithm);
 /**
- * Times the methods that the algorithm allows for each task, in turns, within about `seconds` for all tasks together, and
- * puts the fastest into the table. between: bytes that the network touches between two runs of one convolution; so many
- * are read before each, so that weights come from where they would. Errors: MIO_ERROR_MEMORY.
+ * Times the methods that the algorithm allows for each task, in turns, within about `seconds` for all tasks together,
+ * and puts the fastest into the table. between: bytes that the network touches between two runs of one convolution; so
+ * many are read before each, so that weights come from where they would. Errors: MIO_ERROR_MEMORY.
  */
 mio_status mio__tuning_measure(mio__tuning *tuning, size_t count, const mio__tuning_task *tasks,
                                mio__conv_algorithm algorithm, size_t between, double seconds);
@@ -79,8 +79,8 @@ mio_status mio__tuning_measure(mio__tuning *tuning, size_t count, const mio__tun
 /** The table as text, ended by a zero, allocated. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__tuning_print(const mio__tuning *tuning, char **text, size_t *length);
 /**
- * Makes a table from text. source: "'FILE'", for messages. Errors: MIO_ERROR_FORMAT (source, line and what is wrong with
- * it), MIO_ERROR_MEMORY; the table is then empty.
+ * Makes a table from text. source: "'FILE'", for messages. Errors: MIO_ERROR_FORMAT (source, line and what is wrong
+ * with it), MIO_ERROR_MEMORY; the table is then empty.
  */
 mio_status mio__tuning_parse(mio_context *context, const char *source, size_t length, const char *text,
                              mio__tuning *tuning);

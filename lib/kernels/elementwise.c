@@ -275,8 +275,8 @@ static void turn_weights(size_t count, size_t length, size_t row, const float *t
             turned[k][i] = i < count ? torch[i * row + k] : 0;
 }
 
-/* Weights [first, first + length) of the rows of output channels [out, out + count). A cache line is stored at once: their
-   places are far apart, and a line's worth of single stores for each would fill the CPU's queue of them. */
+/* Weights [first, first + length) of the rows of output channels [out, out + count). A cache line is stored at once:
+   their places are far apart, and a line's worth of single stores for each would fill the CPU's queue of them. */
 static void pack_square(const mio__shape *input, const mio__shape *output, size_t kernel, size_t out, size_t count,
                         size_t first, size_t length, const float *torch, mio__real *weights)
 {

@@ -29,8 +29,8 @@ void mio__pack(mio_context *context, size_t workers, const mio__shape *shape, co
 void mio__unpack(mio_context *context, size_t workers, const mio__shape *shape, const mio__images *images,
                  const void *x, float *rows);
 /**
- * Weights from PyTorch's layout (out, in, kernel, kernel) to ours: those of output channels [first, first + count), which
- * torch begins with. first: a multiple of 16; with 0, all filling of the tensor is written as 0.
+ * Weights from PyTorch's layout (out, in, kernel, kernel) to ours: those of output channels [first, first + count),
+ * which torch begins with. first: a multiple of 16; with 0, all filling of the tensor is written as 0.
  */
 void mio__pack_weights(const mio__shape *input, const mio__shape *output, size_t kernel, size_t first, size_t count,
                        const float *torch, mio__real *weights);

@@ -29,8 +29,8 @@ typedef struct mio__gemm {
  */
 mio__gemm mio__gemm_make(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc, int transpose_a,
                          int transpose_b, int accumulate);
-/** The same, packed and not accumulating, for an A that comes from memory and is read once: weights, where columns are few.
-    It is prefetched where mio__gemm_streams() and m is a multiple of 16. */
+/** The same, packed and not accumulating, for an A that comes from memory and is read once: weights, where columns are
+    few. It is prefetched where mio__gemm_streams() and m is a multiple of 16. */
 mio__gemm mio__gemm_make_streamed(size_t m, size_t n, size_t k);
 /** Whether this CPU's products prefetch such an A. */
 int mio__gemm_streams(void);

@@ -2,10 +2,10 @@
 
        x[group][channel block][row][column][lane][channel in block]
 
-   A group holds `lanes` images side by side, so one pixel of one group is a lanes x block matrix, the B operand of a GEMM
-   whatever the kernel, stride or padding. Views start at a new group; the last group of a view is filled up with zero
-   images, which take no part in statistics, loss or gradients (backward passes keep their gradients 0). Channels are
-   filled up to whole blocks with channels that stay exactly 0.
+   A group holds `lanes` images side by side, so one pixel of one group is a lanes x block matrix, the B operand of a
+   GEMM whatever the kernel, stride or padding. Views start at a new group; the last group of a view is filled up with
+   zero images, which take no part in statistics, loss or gradients (backward passes keep their gradients 0). Channels
+   are filled up to whole blocks with channels that stay exactly 0.
 
    Weights: w[out block][in block][kernel row][kernel column][in channel][out channel], filled up with zeros likewise. */
 #ifndef MIO_KERNELS_LAYOUT_H
@@ -34,10 +34,11 @@ typedef struct mio__images {
     mio__precision precision;
 } mio__images;
 
-/** Shape with its blocking: 4 or 8 channels in one block, else the largest of 64, 32, 16 that divides channels rounded up
-    to 16. */
+/** Shape with its blocking: 4 or 8 channels in one block, else the largest of 64, 32, 16 that divides channels rounded
+    up to 16. */
 mio__shape mio__shape_of(size_t channels, size_t height, size_t width);
-/** Lanes from which on one pixel alone has columns enough for a product; fewer: images are few, and weights come from memory. */
+/** Lanes from which on one pixel alone has columns enough for a product; fewer: images are few, and weights come from
+    memory. */
 enum { MIO__MANY_LANES = 16 };
 /** Layout of a batch: lanes 32 where that divides count, else 16, or the power of two that covers a smaller count. */
 mio__images mio__images_of(size_t views, size_t count);

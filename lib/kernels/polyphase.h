@@ -1,10 +1,10 @@
 /* 3x3 convolution of stride 2 and padding 1 with fewer products. Along one axis, outputs i take tap 1 from the even
-   inputs (2 i) and taps 0 and 2 from the odd ones (2 i - 1, 2 i + 1), a convolution of stride 1 with two taps: Winograd's
-   F(4, 2) has 5 products for 4 outputs there. In two dimensions a tile of 4 x 4 outputs is the sum of four parts: both
-   axes odd, a square of 5 x 5 points; one odd and one even, 5 points for each of 4 positions, a line down the columns or
-   across the rows; and both even, the middle tap on plain pixels. 81 products where the definition has 144, and 36
-   matrices of weights. The data gradient reads what forward writes and the reverse, with the same tiles. Everything in
-   mio__real. */
+   inputs (2 i) and taps 0 and 2 from the odd ones (2 i - 1, 2 i + 1), a convolution of stride 1 with two taps:
+   Winograd's F(4, 2) has 5 products for 4 outputs there. In two dimensions a tile of 4 x 4 outputs is the sum of four
+   parts: both axes odd, a square of 5 x 5 points; one odd and one even, 5 points for each of 4 positions, a line down
+   the columns or across the rows; and both even, the middle tap on plain pixels. 81 products where the definition has
+   144, and 36 matrices of weights. The data gradient reads what forward writes and the reverse, with the same tiles.
+   Everything in mio__real. */
 #ifndef MIO_KERNELS_POLYPHASE_H
 #define MIO_KERNELS_POLYPHASE_H
 

@@ -50,7 +50,8 @@ INLINE void tile(int vectors, int columns, const piece *p, size_t row, size_t fi
 #define CASE(columns)                                                                                                  \
     case columns: tile(vectors, columns, p, row, first, ahead); break
 
-/* All columns of `vectors` registers, in nearly equal tiles, each asking for its share of as many rows of the next A. */
+/* All columns of `vectors` registers, in nearly equal tiles, each asking for its share of as many rows of the next
+   A. */
 INLINE void strip(int vectors, piece *p, size_t n, size_t row)
 {
     const size_t tiles = (n + COLUMNS - 1) / COLUMNS, rows = (size_t)vectors * MIO__VECTOR_WIDTH;

@@ -4,9 +4,10 @@
 #include <mio/context.h>
 #include <unistd.h>
 
-/* libxsmm 1.17 locks a file in /tmp to learn whether it is alone on the machine, and keeps what fcntl returned, 0, for its
-   descriptor: when the process ends, or unloads the library, it would close the host's standard input. Nothing here needs
-   the lock, so the file goes at once, and libxsmm's end finds nothing to close. Other versions may lack these names. */
+/* libxsmm 1.17 locks a file in /tmp to learn whether it is alone on the machine, and keeps what fcntl returned, 0, for
+   its descriptor: when the process ends, or unloads the library, it would close the host's standard input. Nothing here
+   needs the lock, so the file goes at once, and libxsmm's end finds nothing to close. Other versions may lack these
+   names. */
 extern int internal_singleton_handle __attribute__((weak));
 extern char internal_singleton_fname[] __attribute__((weak));
 

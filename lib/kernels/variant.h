@@ -1,5 +1,5 @@
-/* Vector kernels by instruction set. A file listed in mio_vector_sources is compiled once per instruction set with MIO_ISA
-   defined as generic, avx2 or avx512, and exports one table of functions under a name of its own for each:
+/* Vector kernels by instruction set. A file listed in mio_vector_sources is compiled once per instruction set with
+   MIO_ISA defined as generic, avx2 or avx512, and exports one table of functions under a name of its own for each:
 
        // the header                                       // the file
        typedef struct mio__thing_kernels { ... } ...;      const mio__thing_kernels MIO__VARIANT(mio__thing) = { ... };
@@ -18,8 +18,8 @@
 
 #define MIO__DECLARE_VARIANTS(type, name) extern const type name##_generic, name##_avx2, name##_avx512
 
-/* Files in mio_stored_sources read or write activations. They are compiled for bf16 besides (MIO_BF16, MIO_ISA bf16), for
-   CPUs with AVX-512 BF16 alone; MIO__PICK_STORED takes the precision. */
+/* Files in mio_stored_sources read or write activations. They are compiled for bf16 besides (MIO_BF16, MIO_ISA bf16),
+   for CPUs with AVX-512 BF16 alone; MIO__PICK_STORED takes the precision. */
 #ifdef MIO_HAVE_BF16_VARIANT
 #define MIO__DECLARE_STORED_VARIANTS(type, name)                                                                       \
     extern const type name##_generic, name##_avx2, name##_avx512, name##_bf16

@@ -3,8 +3,8 @@
 #include "kernels/conv_direct.h"
 
 /* Columns of one GEMM, of one whose weights are prefetched at most, and of a shared block; transformed weights beyond
-   this many elements stream through the cache, so that all workers share each point's; fewest items that keep workers busy;
-   fewest long ones for each worker. */
+   this many elements stream through the cache, so that all workers share each point's; fewest items that keep workers
+   busy; fewest long ones for each worker. */
 enum {
     COLUMNS = 64,
     STREAMED_COLUMNS = 32,

@@ -11,9 +11,9 @@
 
 enum { POINTS = 6, TAPS = 3, AHEAD = 64 };
 
-/* Registers of each pixel that one half of a transform takes before the other: a half has only one column or row of pixels in
-   hand then. All of a tile's are so many, powers of two apart, that they share a few sets of the nearest cache: it loses a
-   line before the next register of it is read. Registers as wide as a line have nothing to lose. */
+/* Registers of each pixel that one half of a transform takes before the other: a half has only one column or row of
+   pixels in hand then. All of a tile's are so many, powers of two apart, that they share a few sets of the nearest
+   cache: it loses a line before the next register of it is read. Registers as wide as a line have nothing to lose. */
 enum { RUN = MIO__VECTOR_BYTES == 64 ? 1 : 8 };
 typedef mio__vector halfway[POINTS][POINTS][RUN]; /* [row][column], the rows transformed */
 

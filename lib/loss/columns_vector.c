@@ -1,6 +1,6 @@
-/* Written once for both types, 0 for float and 1 for double, which are constants wherever these are inlined. Loops over a
-   block's columns are of a fixed length, so that the compiler turns them into vectors; each column's sum runs down its rows
-   in order. */
+/* Written once for both types, 0 for float and 1 for double, which are constants wherever these are inlined. Loops over
+   a block's columns are of a fixed length, so that the compiler turns them into vectors; each column's sum runs down
+   its rows in order. */
 #include "loss/columns_vector.h"
 
 #include <float.h>

@@ -8,7 +8,8 @@
 
 enum { MIO__COLUMNS = 32 };
 
-/** The block of a matrix that begins at `at`: its rows are `stride` elements apart and hold `count` columns of the block. */
+/** The block of a matrix that begins at `at`: its rows are `stride` elements apart and hold `count` columns of the
+    block. */
 typedef struct mio__column_block {
     const void *at;
     size_t rows, count, stride;
@@ -23,8 +24,8 @@ typedef struct mio__column_gradient {
     double of_difference;
 } mio__column_gradient;
 
-/** z, other and what `write` writes to are float in the narrow and mixed loops and double in the wide ones; other `void` is
-    float in the narrow ones alone. Arrays of columns have MIO__COLUMNS values. */
+/** z, other and what `write` writes to are float in the narrow and mixed loops and double in the wide ones; other
+    `void` is float in the narrow ones alone. Arrays of columns have MIO__COLUMNS values. */
 typedef struct mio__column_loops {
     /** Means, and sums of squared deviations from them; both 0 from count on. */
     void (*measure)(const mio__column_block *z, double *mean, double *square);

@@ -7,11 +7,11 @@
                      var over B - 1
                      + covariance_weight x sum over views of 1/d sum over k != l of Cov_kl^2, Cov = z_c^T z_c / (B - 1)
                      (Bardes et al. 2022, the official code)
-   Items are blocks of columns: one owns its columns' statistics, its strip of the d x d matrix and its gradient. With the
-   standardised columns u of a view (vicreg: z_c / scale), m = u_other^T u_own / (B or B - 1), and w the losses' weights,
-   the gradient by u is a constant times u_other (w m), and u_own . that is the constant times m . (w m): so the way back
-   through the standardisation needs no sum over rows. barlow_twins keeps its matrix where that is no larger than a view:
-   the second view's gradient reads it transposed. */
+   Items are blocks of columns: one owns its columns' statistics, its strip of the d x d matrix and its gradient. With
+   the standardised columns u of a view (vicreg: z_c / scale), m = u_other^T u_own / (B or B - 1), and w the losses'
+   weights, the gradient by u is a constant times u_other (w m), and u_own . that is the constant times m . (w m): so
+   the way back through the standardisation needs no sum over rows. barlow_twins keeps its matrix where that is no
+   larger than a view: the second view's gradient reads it transposed. */
 #include "loss/columns_vector.h"
 #include "loss/loss.h"
 

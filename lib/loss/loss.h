@@ -44,7 +44,8 @@ typedef struct mio__loss_kind {
     unsigned flags;
     /** Bytes of loss->extra at this shape; 0 on overflow. NULL: none. */
     size_t (*extra)(const mio_loss *loss, const mio__pair_plan *plan);
-    /** Fills in the terms that its forces have, for a batch that was taken in. NULL: its forces are not known in parts. */
+    /** Fills in the terms that its forces have, for a batch that was taken in. NULL: its forces are not known in
+        parts. */
     void (*terms)(const mio_loss *loss, mio__forces *forces);
     /** Writes the forces and their slopes. */
     void (*bend)(const mio_loss *loss, mio__forces *forces);
@@ -143,7 +144,8 @@ double mio__log_add(double a, double b);
 
 /** The largest rate that a pass of the loss uses; 0 where none has one. */
 double mio__loss_steepest(const mio_loss *loss);
-/** mio_loss_compute in two steps, for a caller who may have to take the batch back: the state moves on in the second. */
+/** mio_loss_compute in two steps, for a caller who may have to take the batch back: the state moves on in the
+    second. */
 mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *value);
 void mio__loss_advance(mio_loss *loss);
 /** Of a batch that mio__loss_compute took: writes zeros to a gradient that is asked for. */
@@ -193,8 +195,8 @@ void mio__queue_free(mio_loss *loss);
 /** Writes tensors, queue and moving averages as records whose names begin with "loss/". */
 mio_status mio__loss_write(const mio_loss *loss, mio__archive_writer *writer);
 /**
- * Reads and checks them into a loss made for this alone, of the kind of `like` and with these settings; NULL for a loss of
- * the caller's own. What an archive does not have stays as in a new loss.
+ * Reads and checks them into a loss made for this alone, of the kind of `like` and with these settings; NULL for a loss
+ * of the caller's own. What an archive does not have stays as in a new loss.
  */
 mio_status mio__loss_read(const mio_loss *like, const mio__settings *settings, mio__archive *archive, mio_loss **state);
 /** Takes over what was read; the arrays that an optimizer steps keep their places. Cannot fail. */

@@ -41,7 +41,8 @@ static double l2_pull(const mio__pairs *pairs, const double *p)
     return -2 * p[L2] / (double)pairs->plan.dim / (double)pairs->plan.pairs;
 }
 
-/* What the work on one positive pair knows of all: its rate, its weight, and what the L2 term adds to its derivative. */
+/* What the work on one positive pair knows of all: its rate, its weight, and what the L2 term adds to its
+   derivative. */
 typedef struct positives {
     mio__pairs *pairs;
     double rate, weight, by_l2;

@@ -23,8 +23,8 @@ typedef struct mio__batch {
     void *gradient[2]; /* either may be NULL */
 } mio__batch;
 
-/** What is kept of the unit vectors: all that passes need, and for several passes the tiles of cosines where these are small
-    enough; rows, for rectangular passes; or nothing. */
+/** What is kept of the unit vectors: all that passes need, and for several passes the tiles of cosines where these are
+    small enough; rows, for rectangular passes; or nothing. */
 typedef enum mio__pair_storage {
     MIO__PAIR_FOR_PASSES,
     MIO__PAIR_FOR_SEVERAL,
@@ -120,10 +120,10 @@ typedef double (*mio__pair_visit)(void *argument, size_t b);
 double mio__pairs_sum(mio__pairs *pairs, mio__pair_visit visit, void *argument);
 
 /**
- * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out (itself,
- * positives, filling, the other choice); left <= right, and each tile stands for both orders of its pairs, but one on the
- * diagonal, which holds both. s may be overwritten; space is two more tiles. A visit owns what belongs to the rows of both.
- * Returns what it adds to the walk's sum.
+ * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out
+ * (itself, positives, filling, the other choice); left <= right, and each tile stands for both orders of its pairs, but
+ * one on the diagonal, which holds both. s may be overwritten; space is two more tiles. A visit owns what belongs to
+ * the rows of both. Returns what it adds to the walk's sum.
  */
 typedef double (*mio__tile_visit)(void *argument, size_t left, size_t right, void *s, void *space);
 /** Visits all tiles of the upper triangle, many at once; returns the sum of what they returned. */
@@ -140,8 +140,8 @@ double mio__pairs_softplus(mio__pairs *pairs, double rate);
 double mio__pairs_softplus_across(mio__pairs *pairs, double rate, double bias, double *sigmoids);
 /** log_sums[term][slot] = the sum over the slot's negatives of exp(rate s). */
 void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate);
-/** The same for terms 0 .. terms - 1 in one pass, each with its choice of the pairs; choices NULL: the pass's. Terms of one
-    choice follow each other. */
+/** The same for terms 0 .. terms - 1 in one pass, each with its choice of the pairs; choices NULL: the pass's. Terms of
+    one choice follow each other. */
 void mio__pairs_all_log_sums(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[]);
 /** The logarithm of one of them. */
 double mio__log_sum_value(const mio__log_sum *sum, double rate);
@@ -153,8 +153,8 @@ double mio__log_sum_value(const mio__log_sum *sum, double rate);
 void mio__pairs_pull(mio__pairs *pairs, size_t terms, const double rates[]);
 /** The same, each term with its choice of the pairs, as in mio__pairs_all_log_sums. */
 void mio__pairs_pull_chosen(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[]);
-/** Sum of exp(rate s) over all ordered negative pairs; adds to the gradient of each slot i the sum over its negatives j of
-    exp(rate s_ij) unit_j. Not for wide plans, where it may overflow. */
+/** Sum of exp(rate s) over all ordered negative pairs; adds to the gradient of each slot i the sum over its negatives j
+    of exp(rate s_ij) unit_j. Not for wide plans, where it may overflow. */
 double mio__pairs_exponentials(mio__pairs *pairs, double rate);
 /**
  * Writes the batch's gradients: for the slot i with positive p, unit-space gradient factor x (what the passes added)

@@ -33,11 +33,12 @@ typedef struct mio__tile_loops {
     double (*sum)(size_t edge, const void *tile);
     /** Per column, the largest value above best, into best, and its row; the place of others stays. */
     void (*nearest)(size_t edge, const void *s, double *best, uint32_t *place);
-    /** s = -infinity for the pairs of the first `columns` columns and `rows` rows that are of one class (same), or not. */
+    /** s = -infinity for the pairs of the first `columns` columns and `rows` rows that are of one class (same), or
+        not. */
     void (*leave_out)(size_t edge, size_t columns, size_t rows, const uint32_t *of_column, const uint32_t *of_row,
                       int same, void *s);
-    /** row = factor x softmax(rate row) over the first `columns` values, 0 from there to padded, a multiple of the lanes;
-        returns the logarithm of the sum of exp(rate row). */
+    /** row = factor x softmax(rate row) over the first `columns` values, 0 from there to padded, a multiple of the
+        lanes; returns the logarithm of the sum of exp(rate row). */
     double (*softmax)(size_t columns, size_t padded, double rate, double factor, void *row);
     /** weight = exp(rate s), which is added to the sums of columns. NULL in the wide loops: it may overflow. */
     void (*exponentials)(size_t edge, double rate, const void *s, mio__log_sum *columns, void *weight);

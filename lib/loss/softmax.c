@@ -218,7 +218,8 @@ static double hcl_row(const double *p, double n, double x, double r, double *by_
     return log1p(q);
 }
 
-/* Exponents of the hard negatives' sum and of the plain one that they are set against; without beta the latter counts them. */
+/* Exponents of the hard negatives' sum and of the plain one that they are set against; without beta the latter counts
+   them. */
 static double visit_hcl(void *argument, size_t b)
 {
     const softmax *all = argument;

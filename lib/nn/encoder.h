@@ -31,7 +31,8 @@ void mio__encoder_changed(mio_encoder *encoder);
 /** Choices of the parameters "algorithm", "initialization" and "precision", which recipes have too. */
 extern const char *const mio__algorithm_names[], *const mio__initialization_names[], *const mio__precision_names[];
 
-/** Another encoder of the same network, with the same parameters, weights, running statistics, normalisation and choices. */
+/** Another encoder of the same network, with the same parameters, weights, running statistics, normalisation and
+    choices. */
 mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy);
 /** Takes over weights and running statistics of an encoder of the same network. Cannot fail. */
 void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
@@ -42,7 +43,8 @@ void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
 mio_status mio__encoder_forward_as(mio_encoder *encoder, mio_encoder *other, size_t views, size_t count,
                                    const float *images, float *projections);
 
-/** Whether the encoder can train on such a batch: a batch norm over one value has no variance; PyTorch refuses it too. */
+/** Whether the encoder can train on such a batch: a batch norm over one value has no variance; PyTorch refuses it
+    too. */
 mio_status mio__encoder_check_batch(const mio_encoder *encoder, size_t views, size_t count);
 /** Exchanges the encoder's table of choices for another of its context. Cannot fail. */
 void mio__encoder_swap_tuning(mio_encoder *encoder, mio__tuning *tuning);

@@ -1,6 +1,6 @@
 /* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, encoder/precision
-   unless that is fp32, encoder/tuning (text) if there are measured choices, and the tensors (tensor_file.c). All numbers
-   little-endian. */
+   unless that is fp32, encoder/tuning (text) if there are measured choices, and the tensors (tensor_file.c). All
+   numbers little-endian. */
 #include "nn/network.h"
 
 #include <math.h>

@@ -16,7 +16,8 @@ typedef struct drawing {
     float *values; /* PyTorch's layout, so that the blocking has no part in which weight gets which number */
 } drawing;
 
-/* Kaiming normal over the fan-out, for ReLU, or uniform within 1/sqrt(fan-in). A value takes two words of the stream. */
+/* Kaiming normal over the fan-out, for ReLU, or uniform within 1/sqrt(fan-in). A value takes two words of the
+   stream. */
 static void draw_piece(void *argument, size_t item, size_t worker)
 {
     (void)worker;

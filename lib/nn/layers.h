@@ -51,8 +51,9 @@ typedef struct mio__layers {
 /** Starts the list with the input layer. Errors: MIO_ERROR_ARGUMENT (an extent of 0 or too large), MIO_ERROR_MEMORY. */
 mio_status mio__layers_start(mio__layers *layers, mio_context *context, size_t channels, size_t height, size_t width);
 /**
- * Appends a layer of which kind, inputs, kernel, stride, padding, bias, plain, name and, for convolution and linear, channels
- * are given; works out its shape. Errors: MIO_ERROR_ARGUMENT (names the layer and what does not fit), MIO_ERROR_MEMORY.
+ * Appends a layer of which kind, inputs, kernel, stride, padding, bias, plain, name and, for convolution and linear,
+ * channels are given; works out its shape. Errors: MIO_ERROR_ARGUMENT (names the layer and what does not fit),
+ * MIO_ERROR_MEMORY.
  */
 mio_status mio__layers_add(mio__layers *layers, const mio__layer *layer);
 /** Frees the list. */

@@ -55,7 +55,8 @@ struct mio_encoder {
 
 /* ---- encoder.c ---- */
 
-/** An encoder of these layers whose weights are still to be written (mio__encoder_make_tensors). Errors: mio__graph_make's. */
+/** An encoder of these layers whose weights are still to be written (mio__encoder_make_tensors). Errors:
+    mio__graph_make's. */
 mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *outputs, mio_encoder **encoder);
 /** How convolutions are drawn. */
 typedef enum mio__initialization { MIO__INITIALIZE_TORCHVISION, MIO__INITIALIZE_UNIFORM } mio__initialization;
@@ -72,13 +73,15 @@ const char *mio__encoder_layer_algorithm(const mio_encoder *encoder, const char 
 
 /* ---- tensors.c ---- */
 
-/** Lays out tensors, names and values; weights are still to be written, by mio__tensor_pack or as a copy of another's. */
+/** Lays out tensors, names and values; weights are still to be written, by mio__tensor_pack or as a copy of
+    another's. */
 mio_status mio__encoder_make_tensors(mio_encoder *encoder);
 /** The layer that owns a tensor. */
 const mio__layer *mio__tensor_layer(const mio_encoder *encoder, size_t tensor);
 /** Extent of a tensor's first dimension; a single number has one row. */
 size_t mio__tensor_rows(const mio__tensor *tensor);
-/** Stores rows [first, first + count) of a tensor, which torch begins with; first: a multiple of 16. To begin at row 0. */
+/** Stores rows [first, first + count) of a tensor, which torch begins with; first: a multiple of 16. To begin at row
+    0. */
 void mio__tensor_pack_rows(const mio_encoder *encoder, size_t tensor, size_t first, size_t count, const float *torch,
                            mio__real *stored);
 /** Between a tensor's storage and PyTorch's layout. values: tensor count elements. */
@@ -87,8 +90,8 @@ void mio__tensor_unpack(const mio_encoder *encoder, size_t tensor, const mio__re
 
 /* ---- tensor_file.c ---- */
 
-/** Reads all tensors, on all threads, to values, which are laid out as the encoder's. Errors: MIO_ERROR_FORMAT, MIO_ERROR_IO,
-    MIO_ERROR_MEMORY. */
+/** Reads all tensors, on all threads, to values, which are laid out as the encoder's. Errors: MIO_ERROR_FORMAT,
+    MIO_ERROR_IO, MIO_ERROR_MEMORY. */
 mio_status mio__tensors_read(const mio_encoder *encoder, const char *prefix, const mio__archive *archive,
                              mio__real *values);
 

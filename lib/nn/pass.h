@@ -19,8 +19,8 @@ void *mio__pass_at(const mio__pass *pass, size_t place);
 /** Derives the forms of the weights that convolutions read. */
 void mio__pass_prepare(const mio__pass *pass);
 /**
- * From the packed image, value 0, through the first `steps` steps, which make the values up to number `steps`. A training
- * plan uses batch statistics and updates the running ones.
+ * From the packed image, value 0, through the first `steps` steps, which make the values up to number `steps`. A
+ * training plan uses batch statistics and updates the running ones.
  */
 void mio__pass_forward(const mio__pass *pass, size_t steps);
 

@@ -406,8 +406,8 @@ static int is_finite(const mio_optimizer *optimizer, size_t index, const float *
     return mio__first_not_finite(values, state) == values;
 }
 
-/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name, size and whether a
-   pattern excludes it, one a line. NULL when out of memory. */
+/* What must agree between a checkpoint and the optimizer it is read into: kind, and each array's name, size and whether
+   a pattern excludes it, one a line. NULL when out of memory. */
 static char *describe(const mio_optimizer *optimizer, size_t *size)
 {
     *size = strlen(optimizer->kind->name) + 2;

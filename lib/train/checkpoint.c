@@ -38,7 +38,8 @@ static void list_parts(const mio_trainer *trainer, mio__part parts[PARTS])
     parts[5] = (mio__part){"trainer", (mio_trainer *)trainer, &mio__part_trainer};
 }
 
-/* Which of its kind a part is: empty where there is one kind only. A loss of the caller's may have a name of the library's. */
+/* Which of its kind a part is: empty where there is one kind only. A loss of the caller's may have a name of the
+   library's. */
 static void part_kind(const mio_trainer *trainer, const mio__part *part, char kind[KIND_LIMIT])
 {
     kind[0] = 0;

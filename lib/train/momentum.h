@@ -23,8 +23,8 @@ void mio__momentum_return(mio__momentum *momentum);
 /** The share of the old weights at a step of `total`: constant, or from base along half a cosine to 1 (BYOL). */
 double mio__momentum_at(mio__momentum_schedule schedule, double base, uint64_t step, uint64_t total);
 /**
- * weight = share weight + (1 - share) weight of `from`, for all weights. Running statistics are not averaged: the copy has
- * those of its own passes. Does nothing where there is no copy. The same bits for any number of workers.
+ * weight = share weight + (1 - share) weight of `from`, for all weights. Running statistics are not averaged: the copy
+ * has those of its own passes. Does nothing where there is no copy. The same bits for any number of workers.
  */
 void mio__momentum_follow(mio__momentum *momentum, const mio_encoder *from, double share);
 

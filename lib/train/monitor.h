@@ -27,8 +27,8 @@ mio_status mio__monitor_reserve(mio__monitor *monitor, mio_context *context, siz
 void mio__monitor_free(mio__monitor *monitor);
 
 /**
- * Measures z1, z2 (pairs x dim, pairs >= 2), for which room has been made. The temperatures are those of the critic s / t
- * of positive and negative pairs. Memory: none. The same bits for any number of threads.
+ * Measures z1, z2 (pairs x dim, pairs >= 2), for which room has been made. The temperatures are those of the critic s /
+ * t of positive and negative pairs. Memory: none. The same bits for any number of threads.
  */
 void mio__monitor_measure(mio__monitor *monitor, size_t pairs, size_t dim, const float *z1, const float *z2,
                           double positive_temperature, double negative_temperature, mio__measures *measures);

@@ -15,8 +15,8 @@ typedef struct mio__cut {
 /** Cuts views x count images as the trainer's parameters say. Errors: MIO_ERROR_STATE. */
 mio_status mio__cut_make(const mio_trainer *trainer, size_t views, size_t count, mio__cut *cut);
 /**
- * Embeds images with the trained encoder (other NULL) or with the weights of another of the same network. projections, and
- * predictions unless NULL: a row of the trainer's dim for each image. Only the last pass's activations are kept.
+ * Embeds images with the trained encoder (other NULL) or with the weights of another of the same network. projections,
+ * and predictions unless NULL: a row of the trainer's dim for each image. Only the last pass's activations are kept.
  */
 mio_status mio__passes_forward(mio_trainer *trainer, const mio__cut *cut, mio_encoder *other, const float *images,
                                float *projections, float *predictions);

@@ -33,8 +33,8 @@ typedef struct known_name {
 /* Who has set a parameter. */
 enum { THE_RECIPE = 1, THE_CALLER };
 
-/* Parameters are kept in objects of their own kind, from which mio_recipe_build takes those that were set. An augment and
-   a loader can only be made for a dataset, so these two are made for one of a single pixel. */
+/* Parameters are kept in objects of their own kind, from which mio_recipe_build takes those that were set. An augment
+   and a loader can only be made for a dataset, so these two are made for one of a single pixel. */
 struct mio_recipe {
     mio__references references;
     mio_context *context;

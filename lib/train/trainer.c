@@ -89,8 +89,8 @@ static void release_loss(void *loss)
     mio_loss_release(loss);
 }
 
-/* What the loss learns is stepped with the encoder by an optimizer that keeps it alive; what it keeps for every image has its
-   place from the start. */
+/* What the loss learns is stepped with the encoder by an optimizer that keeps it alive; what it keeps for every image
+   has its place from the start. */
 static mio_status add_loss(mio_trainer *trainer)
 {
     const mio__loss_tensor *tensors;
@@ -422,7 +422,8 @@ void mio_trainer_cancel(mio_trainer *trainer)
         atomic_store(&trainer->cancelled, 1);
 }
 
-/* An epoch's last batch, if short, is met at the epoch's end: what it cannot do is better refused now than after hours. */
+/* An epoch's last batch, if short, is met at the epoch's end: what it cannot do is better refused now than after
+   hours. */
 static mio_status check_last_batch(const mio_trainer *trainer)
 {
     double batch, drop_last;

@@ -64,7 +64,8 @@ mio_status mio__trainer_follow_end(mio_trainer *trainer);
 
 /** Whether the loss sees predictions in place of projections. */
 int mio__step_predicts(const mio_trainer *trainer);
-/** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has not. */
+/** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has
+    not. */
 mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss);
 /** Takes back what that gave the loss, labels, indices and targets, once the loss has moved on. */
 void mio__step_forget(const mio_trainer *trainer);
@@ -72,9 +73,9 @@ void mio__step_forget(const mio_trainer *trainer);
 /* ---- guard.c ---- */
 
 /**
- * Why a step came to nothing. If a weight, an activation, the projections (count x dim values), the loss or a gradient is
- * not finite, says so (MIO_ERROR_STATE: step and first layer, in the order in which they are computed); otherwise leaves
- * the failure as it is. loss and projections may be NULL.
+ * Why a step came to nothing. If a weight, an activation, the projections (count x dim values), the loss or a gradient
+ * is not finite, says so (MIO_ERROR_STATE: step and first layer, in the order in which they are computed); otherwise
+ * leaves the failure as it is. loss and projections may be NULL.
  */
 mio_status mio__guard_explain(const mio_trainer *trainer, mio_status failure, size_t count, const float *projections,
                               const double *loss);

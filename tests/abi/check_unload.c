@@ -1,5 +1,5 @@
-/* A plugin host opens the library, uses its kernels and unloads it: the host's descriptors are as before, but for the one of
-   libxsmm 1.17's lock. Twice, as hosts do that. */
+/* A plugin host opens the library, uses its kernels and unloads it: the host's descriptors are as before, but for the
+   one of libxsmm 1.17's lock. Twice, as hosts do that. */
 #define _POSIX_C_SOURCE 200809L
 #include <mio/mio.h>
 

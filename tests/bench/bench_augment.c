@@ -1,5 +1,6 @@
-/* Microseconds per augmented view on one core, best and median of the rounds; one JSON line a pipeline. Given the path of
-   compare_pytorch.py it times torchvision's authors' pipeline right after its own and prints the ratio of the minima.
+/* Microseconds per augmented view on one core, best and median of the rounds; one JSON line a pipeline. Given the path
+   of compare_pytorch.py it times torchvision's authors' pipeline right after its own and prints the ratio of the
+   minima.
 
    bench_augment [ROUNDS [compare_pytorch.py [PYTHON]]] */
 #define _POSIX_C_SOURCE 200809L

@@ -1,5 +1,5 @@
-/* Times libmio's jobs, one a process, through its public interface: ours JOB [--option value ...]; pace.h tells the common
-   options. The jobs' own:
+/* Times libmio's jobs, one a process, through its public interface: ours JOB [--option value ...]; pace.h tells the
+   common options. The jobs' own:
 
    step     one training step of a ResNet on two views          --depth --width --batch --size --hidden --out
    loss     value and gradients of a loss, ten classes           --name --pairs --dim

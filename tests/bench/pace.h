@@ -31,11 +31,12 @@ typedef struct bench_case {
     void *argument;
 } bench_case;
 
-/* Runs every case "--warm-up" times (2). With "--pause 1" it then prints "ready" and the names of the cases, and for each line
-   "NAME COUNT" of its input runs that case COUNT times and prints the milliseconds of each on one line; a name of "go" is
-   the first case's. At any other line, or the end of the input, it prints {"peak_mb": ...}. Without "--pause" it times each
-   case "--steps" times (10) and prints a JSON line of it. With "--clock cpu" the milliseconds are CPU time of the process. Peaks
-   are those of the process, and as "work_mb" what the cases took beyond what had been made before the first. */
+/* Runs every case "--warm-up" times (2). With "--pause 1" it then prints "ready" and the names of the cases, and for
+   each line "NAME COUNT" of its input runs that case COUNT times and prints the milliseconds of each on one line; a
+   name of "go" is the first case's. At any other line, or the end of the input, it prints {"peak_mb": ...}. Without
+   "--pause" it times each case "--steps" times (10) and prints a JSON line of it. With "--clock cpu" the milliseconds
+   are CPU time of the process. Peaks are those of the process, and as "work_mb" what the cases took beyond what had
+   been made before the first. */
 void bench_pace(const bench_options *options, size_t count, const bench_case *cases);
 
 #endif

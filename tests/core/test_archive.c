@@ -187,7 +187,8 @@ START_TEST(in_parts)
 }
 END_TEST
 
-/* A reader that stops early has not seen a sound record; one that goes too far gets nothing; a failure stays what it is. */
+/* A reader that stops early has not seen a sound record; one that goes too far gets nothing; a failure stays what it
+   is. */
 START_TEST(parts_that_do_not_fit)
 {
     mio__archive *archive;

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes that a broken file of a few thousand may cost: a header that promises more must be held against the file first. */
+/* Bytes that a broken file of a few thousand may cost: a header that promises more must be held against the file
+   first. */
 enum { MOST = 16 << 20 };
 
 static test_allocator allocator;

@@ -35,7 +35,8 @@ static uint16_t narrow(float value)
     return stored;
 }
 
-/* For LeakSanitizer, which asks by this name: arrays of blocked.h live as long as the process, a test where Check forks. */
+/* For LeakSanitizer, which asks by this name: arrays of blocked.h live as long as the process, a test where Check
+   forks. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {

@@ -345,7 +345,8 @@ START_TEST(test_work_space)
 }
 END_TEST
 
-/* One loss through batches of many sizes and both types gives what a new one gives. sogclr's averages move on meanwhile. */
+/* One loss through batches of many sizes and both types gives what a new one gives. sogclr's averages move on
+   meanwhile. */
 START_TEST(test_shapes_in_turn)
 {
     enum { MOST = 300, WIDTH = 128, SIZE = 2 * MOST * WIDTH };

@@ -12,7 +12,8 @@ typedef struct expectation {
     double deviation, bound;
 } expectation;
 
-/* Mean, deviation and bound of a tensor, within four standard errors; the same seed gives the same, another one others. */
+/* Mean, deviation and bound of a tensor, within four standard errors; the same seed gives the same, another one
+   others. */
 static void check_drawing(mio_encoder *encoder, mio_encoder *same, const expectation *e)
 {
     float *values = malloc(e->count * sizeof *values), *others = malloc(e->count * sizeof *values);
@@ -481,8 +482,8 @@ static void forge(const char *record, const void *bytes, size_t size)
     free(file);
 }
 
-/* Contents that no encoder has, checksums and all: file, record and offset are named. An exponent that flipped on the disk
-   is damage, not a number that is not finite. */
+/* Contents that no encoder has, checksums and all: file, record and offset are named. An exponent that flipped on the
+   disk is damage, not a number that is not finite. */
 START_TEST(impossible_contents)
 {
     const float numbers[FEATURES] = {0, 1, NAN};

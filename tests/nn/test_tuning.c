@@ -206,8 +206,9 @@ END_TEST
 
 /* ---- results ---- */
 
-/* Every method, forced upon a pass, gives what direct gives: the last bits may turn a ReLU over, which is a thousandth of a
-   gradient, where a wrong method would leave nothing of it. A backward pass follows the choices of its forward pass. */
+/* Every method, forced upon a pass, gives what direct gives: the last bits may turn a ReLU over, which is a thousandth
+   of a gradient, where a wrong method would leave nothing of it. A backward pass follows the choices of its forward
+   pass. */
 START_TEST(forced_choices_agree)
 {
     mio_encoder *encoder = resnet(context, 16);

@@ -27,7 +27,8 @@ static inline mio_status life(mio_context *context, life_maker make, const char 
     return status;
 }
 
-/* Refuses request `first` of a life, and in further ones every stride-th after it: each ends cleanly, nothing is kept. */
+/* Refuses request `first` of a life, and in further ones every stride-th after it: each ends cleanly, nothing is
+   kept. */
 static inline void life_under_refusals(life_maker make, const char *name, const char *path, size_t first, size_t stride)
 {
     test_allocator allocator;

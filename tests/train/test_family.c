@@ -179,8 +179,8 @@ START_TEST(test_momentum_follows)
 }
 END_TEST
 
-/* Switched off, and after a step that made it and failed, it is gone: the next is a copy of the encoder then. Targets that the
-   trainer gave go with the step. */
+/* Switched off, and after a step that made it and failed, it is gone: the next is a copy of the encoder then. Targets
+   that the trainer gave go with the step. */
 START_TEST(test_momentum_restarts)
 {
     mio_context *context = tiny_context(1);

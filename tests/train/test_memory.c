@@ -1,5 +1,5 @@
-/* Running out of memory at every single request of a small run from end to end: MIO_ERROR_MEMORY, no leak, no crash. And a
-   step requests nothing once the first one is done. */
+/* Running out of memory at every single request of a small run from end to end: MIO_ERROR_MEMORY, no leak, no crash.
+   And a step requests nothing once the first one is done. */
 #include "support/allocator.h"
 #include "tiny.h"
 

@@ -283,8 +283,8 @@ static size_t peak_of(size_t batch, size_t micro, size_t *workspace)
     return peak;
 }
 
-/* A batch four times as large in the same micro-batches takes more only for its views (with a label and an index each), its
-   projections and their gradients, and the work space of loss and monitor, which is a number of rows like these. */
+/* A batch four times as large in the same micro-batches takes more only for its views (with a label and an index each),
+   its projections and their gradients, and the work space of loss and monitor, which is a number of rows like these. */
 START_TEST(memory_ceiling)
 {
     enum { SMALL = 16, LARGE = 64, MICRO = 8 };

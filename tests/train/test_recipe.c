@@ -327,7 +327,8 @@ static double next_rate(mio_trainer *trainer)
     return report.learning_rate;
 }
 
-/* The end is that of the run, in epochs of three steps. A warm-up of 100 steps that nobody asked for takes a quarter. */
+/* The end is that of the run, in epochs of three steps. A warm-up of 100 steps that nobody asked for takes a
+   quarter. */
 static const struct {
     double epochs, warmup, expected;
 } short_runs[] = {{3, 2, 2}, {8, -1, 6}};
@@ -370,7 +371,8 @@ START_TEST(schedule_follows_the_trainers_end)
 }
 END_TEST
 
-/* A run of three epochs goes on to six: the cosine is then that of six. An end that was set comes from the checkpoint. */
+/* A run of three epochs goes on to six: the cosine is then that of six. An end that was set comes from the
+   checkpoint. */
 START_TEST(schedule_stretches_with_a_resumed_run)
 {
     static const char path[] = "/tmp/mio-recipe-stretched.mio";

@@ -247,7 +247,8 @@ START_TEST(bad_weight_is_named)
 }
 END_TEST
 
-/* Finite weights whose layer overflows: the first layer that sees it is named, and the run goes on once they are mended. */
+/* Finite weights whose layer overflows: the first layer that sees it is named, and the run goes on once they are
+   mended. */
 START_TEST(overflow_is_named_and_undone)
 {
     static const char *const words[] = {"step 3", "bn2", NULL};

@@ -265,8 +265,7 @@ static void jitter(const mio_augment *augment, const mio__view *view, mio__pictu
     }
 }
 
-void mio__augment_render(const mio_augment *augment, const mio__view *view, mio__pixels source, void *scratch,
-                         float *out)
+static void render(const mio_augment *augment, const mio__view *view, mio__pixels source, void *scratch, float *out)
 {
     mio__picture picture;
     mio__picture_lay_out(&picture, augment->channels, augment->height, augment->width, source.width,
@@ -291,7 +290,7 @@ void mio__augment_run(const mio_augment *augment, void *scratch, uint64_t seed, 
 {
     mio__view view;
     mio__augment_draw(augment, seed, epoch, image, index, source.height, source.width, &view);
-    mio__augment_render(augment, &view, source, scratch, out);
+    render(augment, &view, source, scratch, out);
 }
 
 mio_status mio_augment_apply(const mio_augment *augment, uint64_t seed, uint64_t epoch, uint64_t image,

@@ -61,10 +61,7 @@ void mio__augment_draw(const mio_augment *augment, uint64_t seed, uint64_t epoch
                        size_t height, size_t width, mio__view *view);
 /** Bytes of scratch, aligned to 64, for images up to this width. */
 size_t mio__augment_scratch_size(const mio_augment *augment, size_t source_width);
-/** Renders a drawn view into out: height x width x channels. source has the pipeline's channels. */
-void mio__augment_render(const mio_augment *augment, const mio__view *view, mio__pixels source, void *scratch,
-                         float *out);
-/** Draws and renders. */
+/** Draws a view and renders it into out: height x width x channels. source has the pipeline's channels. */
 void mio__augment_run(const mio_augment *augment, void *scratch, uint64_t seed, uint64_t epoch, uint64_t image,
                       uint64_t index, mio__pixels source, float *out);
 

@@ -18,7 +18,8 @@ mio_status mio__dataset_create(mio_context *context, mio_dataset **dataset)
 /* Pixels begin at a multiple of 64 bytes, as the block itself does. */
 enum { BLOCK_HEADER = 64 };
 
-uint8_t *mio__dataset_add_pixels(mio_dataset *dataset, size_t size)
+/* size bytes of pixel memory, which the dataset owns. NULL when out of memory. */
+static uint8_t *add_pixels(mio_dataset *dataset, size_t size)
 {
     mio__pixel_block *block = mio__alloc(dataset->context, size <= SIZE_MAX / 2 ? size + BLOCK_HEADER : SIZE_MAX);
     if (!block)
@@ -50,7 +51,7 @@ mio_status mio__dataset_make_room(mio_dataset *dataset, size_t count, size_t hei
     if (status)
         return status;
     const size_t image = height * width * channels; /* below 2^40 */
-    uint8_t *room = mio__dataset_add_pixels(dataset, count > SIZE_MAX / 2 / image ? SIZE_MAX : count * image);
+    uint8_t *room = add_pixels(dataset, count > SIZE_MAX / 2 / image ? SIZE_MAX : count * image);
     int32_t *labels = room && labelled ? mio__alloc(dataset->context, count * sizeof *labels) : NULL;
     if (!room || (labelled && !labels))
         return MIO_ERROR_MEMORY;

@@ -34,8 +34,6 @@ struct mio_dataset {
 
 /** An empty dataset that a reader fills; mio_dataset_release takes it away at any stage. */
 mio_status mio__dataset_create(mio_context *context, mio_dataset **dataset);
-/** Adds size bytes of pixel memory, which the dataset owns. NULL when out of memory. */
-uint8_t *mio__dataset_add_pixels(mio_dataset *dataset, size_t size);
 /**
  * Makes room for count packed images of one size, and for labels where `labelled`. *pixels: the room.
  * Errors: MIO_ERROR_MEMORY, the size beyond size_t included.

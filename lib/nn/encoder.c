@@ -92,7 +92,7 @@ static size_t values_size(const mio_encoder *encoder)
     return last ? (size_t)(last->value + last->stored - encoder->values) * sizeof *encoder->values : 0;
 }
 
-void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from)
+static void take_tensors(mio_encoder *encoder, const mio_encoder *from)
 {
     memcpy(encoder->values, from->values, values_size(encoder));
     mio__encoder_changed(encoder);
@@ -113,7 +113,7 @@ mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy)
     made->settings = encoder->settings;
     memcpy(made->mean, encoder->mean, channels * sizeof *made->mean);
     memcpy(made->deviation, encoder->deviation, channels * sizeof *made->deviation);
-    mio__encoder_take(made, encoder);
+    take_tensors(made, encoder);
     *copy = made;
     return MIO_OK;
 }

@@ -34,8 +34,6 @@ extern const char *const mio__algorithm_names[], *const mio__initialization_name
 /** Another encoder of the same network, with the same parameters, weights, running statistics, normalisation and
     choices. */
 mio_status mio__encoder_copy(const mio_encoder *encoder, mio_encoder **copy);
-/** Takes over weights and running statistics of an encoder of the same network. Cannot fail. */
-void mio__encoder_take(mio_encoder *encoder, const mio_encoder *from);
 /**
  * mio_encoder_forward with the weights of `other`, an encoder of the same network, whose running statistics move on;
  * those of `encoder`, which lends its memory, stay. There is no way back. projections are written.
@@ -55,8 +53,6 @@ mio_status mio__encoder_write_tuning(const mio_encoder *encoder, mio__archive_wr
 
 /** Appends graph, tensors, normalisation and choices to an archive. */
 mio_status mio__encoder_write(const mio_encoder *encoder, mio__archive_writer *writer);
-/** Makes an encoder from an archive. */
-mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder);
 /** Reads tensors and normalisation, no choices, into an encoder of the same graph; on failure it is unchanged. */
 mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive);
 /** Appends the tensors alone, as records PREFIX/tensor/NAME. */

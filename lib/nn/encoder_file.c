@@ -335,7 +335,7 @@ static mio_status load_contents(mio_encoder *encoder, mio__archive *archive, int
     return status;
 }
 
-mio_status mio__encoder_read(mio_context *context, mio__archive *archive, mio_encoder **encoder)
+static mio_status read_encoder(mio_context *context, mio__archive *archive, mio_encoder **encoder)
 {
     mio_encoder *made = NULL;
     mio__tuning tuning = {.context = context};
@@ -404,7 +404,7 @@ mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder 
     mio_status status = mio__archive_open(context, path, &archive);
     if (status)
         return status;
-    status = mio__encoder_read(context, archive, encoder);
+    status = read_encoder(context, archive, encoder);
     mio__archive_close(archive);
     return status;
 }

@@ -101,14 +101,10 @@ mio_status mio__tensors_read(const mio_encoder *encoder, const char *prefix, con
 mio_status mio__training_plan(mio_encoder *encoder, size_t views, size_t count);
 /** The pass that its functions take; scratch is there. */
 mio__pass mio__training_pass(const mio_encoder *encoder);
-/** Runs from the packed image to the outputs. Errors: MIO_ERROR_MEMORY. */
-mio_status mio__training_forward(mio_encoder *encoder);
 /** What is known of the derivatives by the outputs: rows, or NULL. */
 typedef struct mio__output_gradients {
     const float *features, *projections, *predictions;
 } mio__output_gradients;
-/** Runs from the output gradients to those of the weights. Errors: MIO_ERROR_STATE, MIO_ERROR_MEMORY. */
-mio_status mio__training_backward(mio_encoder *encoder, const mio__output_gradients *gradients);
 /** Frees everything of the training pass. */
 void mio__training_free(mio_encoder *encoder);
 /** Refuses images with a non-finite pixel, naming it. */

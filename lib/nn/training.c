@@ -84,7 +84,8 @@ mio__pass mio__training_pass(const mio_encoder *encoder)
                        mio__workers(encoder->context)};
 }
 
-mio_status mio__training_forward(mio_encoder *encoder)
+/* From the packed image to the outputs. */
+static mio_status run_forward(mio_encoder *encoder)
 {
     mio__training *training = &encoder->training;
     const mio_status status = reserve_scratch(encoder, mio__workers(encoder->context));
@@ -101,7 +102,8 @@ mio_status mio__training_forward(mio_encoder *encoder)
     return MIO_OK;
 }
 
-mio_status mio__training_backward(mio_encoder *encoder, const mio__output_gradients *gradients)
+/* From the output gradients to those of the weights. */
+static mio_status run_backward(mio_encoder *encoder, const mio__output_gradients *gradients)
 {
     mio__training *training = &encoder->training;
     if (!training->ready)
@@ -187,7 +189,7 @@ mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count,
     if (!status)
         status = begin(encoder, views, count, images);
     if (!status)
-        status = mio__training_forward(encoder);
+        status = run_forward(encoder);
     if (status)
         return status;
     unpack_value(encoder, encoder->graph.features, features);
@@ -237,7 +239,7 @@ static mio_status backward(mio_encoder *encoder, const mio__output_gradients *gr
         return mio__fail(MIO_ERROR_ARGUMENT, "the gradients of projections, features and predictions are "
                                              "all NULL; give one");
     const mio_status status = check_outputs(encoder, gradients->projections, gradients->predictions);
-    return status ? status : mio__training_backward(encoder, gradients);
+    return status ? status : run_backward(encoder, gradients);
 }
 
 mio_status mio_encoder_backward(mio_encoder *encoder, const float *grad_projections, const float *grad_features)

@@ -20,7 +20,8 @@ extern "C" {
  * zeros. Each of the three is 2 x pairs x dim, first the rows of z1, and may be NULL. z1, z2: pairs x dim, raw
  * projector outputs, as mio_loss_compute_f64 takes them; z1 and z2 may alias. Labels come from mio_loss_set_batch.
  * Errors: MIO_ERROR_UNSUPPORTED (another loss), MIO_ERROR_ARGUMENT (as mio_loss_compute_f64; a rate that is not
- * finite), MIO_ERROR_STATE (as mio_loss_compute_f64), MIO_ERROR_MEMORY. Work space: twice that of mio_loss_compute_f64.
+ * finite), MIO_ERROR_STATE (as mio_loss_compute_f64), MIO_ERROR_MEMORY.
+ * Work space: twice that of mio_loss_compute_f64.
  * Thread-safety: one call at a time on each loss.
  */
 MIO_API mio_status mio_analysis_displacements(mio_loss *loss, size_t pairs, size_t dim, const double *z1,
@@ -39,8 +40,10 @@ typedef struct mio_mutual_information {
 /**
  * Both estimates from the cosines of one batch, for a curve along training: of any loss, at its own temperatures, that
  * is at its "positive_temperature" and "negative_temperature", or at its "temperature" for both, or at 0.5 where it has
- * none. Arguments as mio_analysis_displacements. Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set, fewer than 2
- * pairs, a value that is not finite), MIO_ERROR_MEMORY. Work space: as mio_loss_compute_f64, for the call.
+ * none. Arguments as mio_analysis_displacements.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set, fewer than 2 pairs, a value that is not finite),
+ * MIO_ERROR_MEMORY.
+ * Work space: as mio_loss_compute_f64, for the call.
  * Thread-safety: safe while the loss's parameters stay.
  */
 MIO_API mio_status mio_analysis_mutual_information(mio_loss *loss, size_t pairs, size_t dim, const double *z1,
@@ -57,7 +60,8 @@ MIO_API mio_status mio_analysis_mutual_information_at(mio_context *context, doub
  * The gradient that reaches the weights of a linear projector z = W h + bias: the sum over rows of gradient x feature.
  *
  * gradients: count x out, dL/dz of every row (both views); features: count x in, the encoder features h; weights: out x
- * in, written. Sums in the order of the rows. Errors: MIO_ERROR_ARGUMENT (a NULL or a size of 0).
+ * in, written. Sums in the order of the rows.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL or a size of 0).
  */
 MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t count, size_t in, size_t out,
                                                    const double *gradients, const double *features, double *weights);
@@ -74,9 +78,9 @@ MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t 
  * column ("barlow_twins", "vicreg") that moves the most for its length, or of all rows together. "prototype" holds rows
  * of zeros. The others, "byol", "dclw", "moco", "nnclr", "simsiam" and "sogclr", take for constant in their gradient
  * what moves with the rows: their product would belong to no function, and they are MIO_ERROR_UNSUPPORTED. Other errors
- * as mio_loss_compute_f64; MIO_ERROR_ARGUMENT (a NULL, a direction that is not finite). Work space: about twice that of
- * mio_loss_compute_f64, for the call; no pairs x pairs matrix at any size. Thread-safety: one call at a time on each
- * loss.
+ * as mio_loss_compute_f64; MIO_ERROR_ARGUMENT (a NULL, a direction that is not finite).
+ * Work space: about twice that of mio_loss_compute_f64, for the call; no pairs x pairs matrix at any size.
+ * Thread-safety: one call at a time on each loss.
  */
 MIO_API mio_status mio_analysis_hessian_product(mio_loss *loss, size_t pairs, size_t dim, const double *z1,
                                                 const double *z2, const double *direction, double *product);
@@ -112,10 +116,12 @@ MIO_API mio_status mio_analysis_encoder_weights(const mio_encoder *encoder, size
  * images: 2 views x pairs x height x width x channels floats, normalised, as mio_encoder_forward takes them (each view
  * by itself in batch norm). step: the weights move to either side by step times the length of all weights; 0:
  * MIO_ANALYSIS_STEP. Weights and running statistics are as before, bit for bit, when the call returns, also after an
- * error; the gradients are not, and a mio_encoder_backward needs a new mio_encoder_forward. Errors: those of the passes
- * and of mio_loss_compute_f64; MIO_ERROR_UNSUPPORTED (the losses that mio_analysis_hessian_product refuses);
- * MIO_ERROR_ARGUMENT (an encoder without projections; a step below 0 or not finite). Memory: 3 doubles and 2 floats a
- * weight. Thread-safety: one call at a time on encoder and loss.
+ * error; the gradients are not, and a mio_encoder_backward needs a new mio_encoder_forward.
+ * Errors: those of the passes and of mio_loss_compute_f64; MIO_ERROR_UNSUPPORTED (the losses that
+ * mio_analysis_hessian_product refuses); MIO_ERROR_ARGUMENT (an encoder without projections; a step below 0 or not
+ * finite).
+ * Memory: 3 doubles and 2 floats a weight.
+ * Thread-safety: one call at a time on encoder and loss.
  */
 MIO_API mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mio_loss *loss, size_t pairs,
                                                         const float *images, double step, const double *direction,

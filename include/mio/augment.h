@@ -21,8 +21,8 @@ MIO_API const char *mio_augment_name_at(size_t index);
 /**
  * Makes a pipeline from a preset for views of height x width x channels. Every probability and range is a named
  * parameter. Images of other than 1 or 3 channels have no colour: a pipeline that would change it is refused where it
- * is used (mio_augment_apply, the loader, mio_recipe_build), so that its parameters can be set before. Errors:
- * MIO_ERROR_ARGUMENT (unknown preset; views that cannot be), MIO_ERROR_MEMORY.
+ * is used (mio_augment_apply, the loader, mio_recipe_build), so that its parameters can be set before.
+ * Errors: MIO_ERROR_ARGUMENT (unknown preset; views that cannot be), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_augment_create(mio_context *context, const char *preset, size_t height, size_t width,
                                       size_t channels, mio_augment **augment);
@@ -50,7 +50,9 @@ MIO_API mio_status mio_augment_set_normalization(mio_augment *augment, size_t ch
  * width x channels floats, written. seed, epoch, image and view_index name the random stream; epoch and image are below
  * 2^32, view_index below 2^16.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, an extent of 0, a stride shorter than a row, a number beyond those),
- * MIO_ERROR_MEMORY. Thread-safety: may run concurrently with itself. Memory: from the context, freed before it returns.
+ * MIO_ERROR_MEMORY.
+ * Thread-safety: may run concurrently with itself.
+ * Memory: from the context, freed before it returns.
  */
 MIO_API mio_status mio_augment_apply(const mio_augment *augment, uint64_t seed, uint64_t epoch, uint64_t image,
                                      uint64_t view_index, size_t height, size_t width, size_t row_stride,

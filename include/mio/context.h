@@ -61,7 +61,8 @@ typedef struct mio_context_options {
 
 /**
  * Makes a context with the library's own memory, threads and no log.
- * Ownership: the caller releases it. Errors: MIO_ERROR_ARGUMENT (context NULL), MIO_ERROR_MEMORY.
+ * Ownership: the caller releases it.
+ * Errors: MIO_ERROR_ARGUMENT (context NULL), MIO_ERROR_MEMORY.
  * Thread-safety: safe.
  */
 MIO_API mio_status mio_context_create(mio_context **context);
@@ -78,8 +79,8 @@ MIO_API void mio_context_release(mio_context *context);
 /**
  * Sets a named parameter: "threads" (how many threads the internal pool uses, and into how many workers the work is
  * cut under a host's executor; results do not depend on it) or "seed" (the root of every random stream).
- * Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds. Thread-safety: only while no other call runs in the
- * context.
+ * Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds.
+ * Thread-safety: only while no other call runs in the context.
  */
 MIO_API mio_status mio_context_set(mio_context *context, const char *parameter, double value);
 /** As mio_context_set, from text: a number, "true"/"false", or the name of a choice. */

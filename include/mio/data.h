@@ -32,10 +32,11 @@ MIO_API const char *mio_dataset_format_at(size_t index);
  * Images of folders keep their own sizes up to a limit (mio_dataset_options), lie in the order of their names (bytes
  * compared), are RGB unless all are grey (mio_dataset_options), and lose their alpha. .jpg, .jpeg and .png are found in
  * any case; names that begin with a dot are passed over; symbolic links are followed, but not back into a folder that
- * leads to them. Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
+ * leads to them.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (truncated, oversized or corrupt: file and offset are named),
  * MIO_ERROR_UNSUPPORTED (a codec this build lacks; CMYK), MIO_ERROR_ARGUMENT (unknown format or split; an empty
- * dataset), MIO_ERROR_MEMORY. Memory: from the context, except what libjpeg takes while it decodes one image, at most 1
- * GiB.
+ * dataset), MIO_ERROR_MEMORY.
+ * Memory: from the context, except what libjpeg takes while it decodes one image, at most 1 GiB.
  */
 MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,
                                     mio_dataset **dataset);
@@ -104,8 +105,9 @@ MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t la
 /**
  * The file that an image came from: its path below the folder, or the split of it, that was opened ("cat/1.png"), as
  * the archive has it for a tar. *name lives as long as the dataset; of a subset or a split, as long as its parent or
- * any part. Errors: MIO_ERROR_UNSUPPORTED (a dataset whose images are no files of their own: any but "folder" and
- * "flat"), MIO_ERROR_ARGUMENT (no such image, a NULL).
+ * any part.
+ * Errors: MIO_ERROR_UNSUPPORTED (a dataset whose images are no files of their own: any but "folder" and "flat"),
+ * MIO_ERROR_ARGUMENT (no such image, a NULL).
  */
 MIO_API mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, const char **name);
 
@@ -116,7 +118,8 @@ MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const 
  * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded to
  * the nearest number that leaves no class empty on either side; a class of one image goes to the first), the second the
  * rest. Both keep the dataset's order. The same seed gives the same split, and a larger fraction keeps what a smaller
- * one took. Errors: MIO_ERROR_ARGUMENT (fraction outside (0, 1); nothing would be left for the second).
+ * one took.
+ * Errors: MIO_ERROR_ARGUMENT (fraction outside (0, 1); nothing would be left for the second).
  */
 MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t seed, mio_dataset **first,
                                      mio_dataset **second);

@@ -143,9 +143,10 @@ MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t inde
  * under "exact" there is nothing to choose. seconds: about how long to measure, at least three runs each; 0: no longer
  * than that. A choice changes the last bits of results. They depend on the table alone, not on the number of threads,
  * so that whoever saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and
- * mio_trainer_restore brings it back. Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the
- * encoder is then as before. Memory while it measures: what one convolution at a time needs, its gradients, its weights
- * as every method derives them and up to 64 MiB that empty the cache between runs included.
+ * mio_trainer_restore brings it back.
+ * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before. Memory while
+ * it measures: what one convolution at a time needs, its gradients, its weights as every method derives them and up
+ * to 64 MiB that empty the cache between runs included.
  */
 MIO_API mio_status mio_encoder_tune(mio_encoder *encoder, size_t views, size_t count, double seconds);
 /**
@@ -155,8 +156,8 @@ MIO_API mio_status mio_encoder_tune(mio_encoder *encoder, size_t views, size_t c
 MIO_API mio_status mio_encoder_save_tuning(const mio_encoder *encoder, const char *path);
 /**
  * Replaces the encoder's table of choices by a file's. Rows for convolutions that the encoder does not have, or for
- * other targets, are kept and do nothing: one file may serve many encoders and machines. Errors: MIO_ERROR_IO,
- * MIO_ERROR_FORMAT (names file and line), MIO_ERROR_MEMORY; the encoder is then as before.
+ * other targets, are kept and do nothing: one file may serve many encoders and machines.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (names file and line), MIO_ERROR_MEMORY; the encoder is then as before.
  */
 MIO_API mio_status mio_encoder_load_tuning(mio_encoder *encoder, const char *path);
 /** Empties the table: built-in choices again. */
@@ -187,7 +188,8 @@ typedef struct mio_convolution_info {
 MIO_API size_t mio_encoder_convolution_count(const mio_encoder *encoder);
 /**
  * Describes the convolution at index as a batch would compute it with the parameters as they are: views, count as for
- * mio_encoder_tune. Errors: MIO_ERROR_ARGUMENT (past the last; count 0).
+ * mio_encoder_tune.
+ * Errors: MIO_ERROR_ARGUMENT (past the last; count 0).
  */
 MIO_API mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, size_t count, size_t index,
                                            mio_convolution_info *info);
@@ -235,8 +237,9 @@ MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const ch
  * in order, as if the views were passed one after the other; views 1 normalises all images together.
  * features: views x count x feature_dim; projections: views x count x projection_dim; either may be NULL.
  * Errors: MIO_ERROR_ARGUMENT (count 0, one value per channel in a batch norm, non-finite pixels: named),
- * MIO_ERROR_MEMORY. Memory: activations for this batch size are planned on first use and kept. Thread-safety: one call
- * at a time.
+ * MIO_ERROR_MEMORY.
+ * Memory: activations for this batch size are planned on first use and kept.
+ * Thread-safety: one call at a time.
  */
 MIO_API mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images,
                                        float *features, float *projections);
@@ -271,8 +274,9 @@ MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const f
  * is resized: bilinear with antialias (triangle filter widened by the scale), pixel centres at half-integers.
  * features: count x feature_dim, written. With count 0 there is nothing to do, and both pointers may be NULL.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, another channel count, an extent of 0, a stride shorter than a row),
- * MIO_ERROR_MEMORY. Thread-safety: may run concurrently with itself on one encoder and with calls that take a const
- * mio_encoder, which may run concurrently with each other; not with a call that changes it.
+ * MIO_ERROR_MEMORY.
+ * Thread-safety: may run concurrently with itself on one encoder and with calls that take a const mio_encoder, which
+ * may run concurrently with each other; not with a call that changes it.
  */
 MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
                                      size_t row_stride, const uint8_t *images, float *features);

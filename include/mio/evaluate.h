@@ -54,9 +54,10 @@ MIO_API mio_status mio_knn_fit(mio_knn *knn, size_t count, size_t dim, const flo
 MIO_API mio_status mio_knn_predict(mio_knn *knn, size_t count, size_t dim, const float *queries, int32_t *predictions);
 /**
  * The `neighbours` most similar bank rows of each query, best first: indices and cosines, both count x neighbours;
- * either may be NULL. Memory: tiled, O(count x neighbours), never count x bank. Errors: MIO_ERROR_STATE (before fit),
- * MIO_ERROR_ARGUMENT (neighbours 0 or more than the bank has, another dim than the bank's, a value that is not finite),
- * MIO_ERROR_MEMORY.
+ * either may be NULL.
+ * Memory: tiled, O(count x neighbours), never count x bank.
+ * Errors: MIO_ERROR_STATE (before fit), MIO_ERROR_ARGUMENT (neighbours 0 or more than the bank has, another dim than
+ * the bank's, a value that is not finite), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_knn_search(mio_knn *knn, size_t count, size_t dim, const float *queries, size_t neighbours,
                                   size_t *indices, float *similarities);
@@ -91,9 +92,9 @@ MIO_API size_t mio_probe_parameter_count(const mio_probe *probe);
 MIO_API mio_status mio_probe_parameter(const mio_probe *probe, size_t index, mio_parameter_info *info);
 /**
  * Trains on count x dim features and labels 0 .. classes-1. Without a validation set "sgd" keeps "validation_fraction"
- * of the rows back as one (0: none, the last epoch is kept). Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY;
- * MIO_ERROR_STATE ("exact" with "penalty" 0; "sgd" whose weights grew beyond all bounds). After an error the probe
- * predicts as before.
+ * of the rows back as one (0: none, the last epoch is kept).
+ * Errors: MIO_ERROR_ARGUMENT, MIO_ERROR_MEMORY; MIO_ERROR_STATE ("exact" with "penalty" 0; "sgd" whose weights grew
+ * beyond all bounds). After an error the probe predicts as before.
  */
 MIO_API mio_status mio_probe_fit(mio_probe *probe, size_t count, size_t dim, const float *features,
                                  const int32_t *labels, size_t classes);

@@ -54,10 +54,11 @@ MIO_API mio_status mio_loss_parameter(const mio_loss *loss, size_t index, mio_pa
  * batch; the queue or a learnable tensor has another width), MIO_ERROR_ARGUMENT (fewer than 2 pairs where the loss has
  * negatives or statistics, dim 0, a label beyond "classes", a NULL or non-finite input: the message names array, row
  * and column), MIO_ERROR_MEMORY; of a custom loss what its callback returns, MIO_ERROR_STATE if it makes a gradient
- * that is not finite, and MIO_ERROR_UNSUPPORTED in double if it has no compute_f64. Work space: O(pairs x dim), kept by
- * the loss; no pairs x pairs matrix at any size. Numerics: sums in double, in an order that does not depend on the
- * thread count. Where a temperature of negatives is below 0.05 (hcl: 0.05 (1 + beta); schane: 0.1; siglip: scale or
- * bias above 20) float would lose digits, and the whole batch is computed in double, about 5 times slower.
+ * that is not finite, and MIO_ERROR_UNSUPPORTED in double if it has no compute_f64.
+ * Work space: O(pairs x dim), kept by the loss; no pairs x pairs matrix at any size.
+ * Numerics: sums in double, in an order that does not depend on the thread count. Where a temperature of negatives is
+ * below 0.05 (hcl: 0.05 (1 + beta); schane: 0.1; siglip: scale or bias above 20) float would lose digits, and the
+ * whole batch is computed in double, about 5 times slower.
  * Thread-safety: one call at a time on each loss.
  */
 MIO_API mio_status mio_loss_compute(mio_loss *loss, size_t pairs, size_t dim, const float *z1, const float *z2,
@@ -81,8 +82,9 @@ MIO_API mio_status mio_loss_set_batch(mio_loss *loss, size_t count, const int32_
  * call. byol, simsiam: t1 is the target of view 1's image (z2 predicts it), t2 that of view 2's (z1 predicts it). moco:
  * t2 holds the keys of z1's queries; t1 is not read. nnclr: the projections whose nearest neighbours are looked up, of
  * which t1 enters the queue; z are the predictions. Where one is NULL, z of that view itself is taken; both NULL
- * forgets the targets. Errors: MIO_ERROR_ARGUMENT (a loss without targets; a non-finite value), MIO_ERROR_MEMORY (the
- * targets are forgotten).
+ * forgets the targets.
+ * Errors: MIO_ERROR_ARGUMENT (a loss without targets; a non-finite value), MIO_ERROR_MEMORY (the targets are
+ * forgotten).
  */
 MIO_API mio_status mio_loss_set_targets(mio_loss *loss, size_t pairs, size_t dim, const float *t1, const float *t2);
 /** As mio_loss_set_targets, from double. */
@@ -138,7 +140,8 @@ typedef struct mio_loss_callback {
 /**
  * Makes a loss of the caller's own, to be used wherever a loss is: on arrays and in a trainer. It has no parameters,
  * and sees rows alone: no labels, indices or targets. name: for messages and checkpoints, 1 to 100 bytes; copied. user
- * must live as long as the loss. Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set), MIO_ERROR_MEMORY.
+ * must live as long as the loss.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_loss_create_custom(mio_context *context, const char *name, const mio_loss_callback *callback,
                                           mio_loss **loss);

@@ -47,7 +47,8 @@ MIO_API mio_status mio_optimizer_set_exclusions(mio_optimizer *optimizer, size_t
 MIO_API mio_status mio_optimizer_add_encoder(mio_optimizer *optimizer, mio_encoder *encoder);
 /**
  * Adds an array of the caller's: values and gradients stay the caller's and must outlive the optimizer's last step.
- * rank: how many dimensions it has (1 for a bias). Errors: MIO_ERROR_ARGUMENT (a NULL, count 0), MIO_ERROR_MEMORY.
+ * rank: how many dimensions it has (1 for a bias).
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, count 0), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_optimizer_add_array(mio_optimizer *optimizer, const char *name, size_t rank, size_t count,
                                            float *values, const float *gradients);

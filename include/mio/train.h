@@ -42,11 +42,11 @@ MIO_API void mio_trainer_release(mio_trainer *trainer);
  * batch. All images are embedded, the loss gives the gradients of all projections, and each micro-batch is embedded
  * once more and back-propagated through; its weight gradients are added in order. Without batch norm that is the
  * gradient of the whole batch; batch norm takes the statistics of each micro-batch, and updates the running ones once
- * for each, in the order of the images. The batch must be a multiple of micro_batch, "join_views" 0. Memory: for each
- * image of a batch its views, 2 x height x width x channels floats in each of the loader's 1 + "prefetch" slots, at
- * most 8 rows of projections (12 where the loss has targets), and the loss's work space; for a micro-batch the
- * activations; the weights twice more for gradients and their sums, once more for a momentum encoder, and what the
- * optimizer keeps.
+ * for each, in the order of the images. The batch must be a multiple of micro_batch, "join_views" 0.
+ * Memory: for each image of a batch its views, 2 x height x width x channels floats in each of the loader's 1 +
+ * "prefetch" slots, at most 8 rows of projections (12 where the loss has targets), and the loss's work space; for a
+ * micro-batch the activations; the weights twice more for gradients and their sums, once more for a momentum encoder,
+ * and what the optimizer keeps.
  */
 MIO_API mio_status mio_trainer_set(mio_trainer *trainer, const char *parameter, double value);
 /** Sets a named parameter from text: a number, "true"/"false", or the name of a choice. */
@@ -97,19 +97,22 @@ MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *repor
 /** Called after each step; 0 continues, any other number ends the run with MIO_ERROR_CANCELLED. */
 typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
 /**
- * Steps to the end ("epochs" or "steps"). callback may be NULL. Errors: mio_trainer_step's, of an epoch's short last
- * batch too that "micro_batch" would not divide, before the first step; MIO_ERROR_CANCELLED.
+ * Steps to the end ("epochs" or "steps"). callback may be NULL.
+ * Errors: mio_trainer_step's, of an epoch's short last batch too that "micro_batch" would not divide, before the
+ * first step; MIO_ERROR_CANCELLED.
  */
 MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
 /**
  * Asks a running mio_trainer_run to end after its present step; where none runs, the next one ends before its first
- * step. Thread-safety: from any thread; also async-signal-safe.
+ * step.
+ * Thread-safety: from any thread; also async-signal-safe.
  */
 MIO_API void mio_trainer_cancel(mio_trainer *trainer);
 
 /**
  * mio_encoder_tune for the batches that this trainer's steps give the encoder. To be called before the first step;
- * checkpoints keep what was chosen. Errors: mio_encoder_tune's; MIO_ERROR_STATE where a step would not work.
+ * checkpoints keep what was chosen.
+ * Errors: mio_encoder_tune's; MIO_ERROR_STATE where a step would not work.
  */
 MIO_API mio_status mio_trainer_tune(mio_trainer *trainer, double seconds);
 
@@ -120,9 +123,9 @@ MIO_API uint64_t mio_trainer_steps_done(const mio_trainer *trainer);
 
 /**
  * Saves everything that the next step depends on. Compressed, CRC-checked, written to a temporary file beside path,
- * synced and renamed: a killed process leaves the old checkpoint or the new one. Errors: MIO_ERROR_IO,
- * MIO_ERROR_MEMORY, MIO_ERROR_STATE (something is not finite and could not be restored: it is named, and the old file
- * stays).
+ * synced and renamed: a killed process leaves the old checkpoint or the new one.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY, MIO_ERROR_STATE (something is not finite and could not be restored: it is
+ * named, and the old file stays).
  */
 MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path);
 /**
@@ -130,9 +133,9 @@ MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path
  * not fit (the message says what) the trainer is unchanged. The parameters of all parts come back too, but for those
  * that no step depends on ("epochs", "steps", "monitor_interval", "prefetch") and for a schedule's "total" that is the
  * length of the run (see mio_recipe): a longer or shorter run stretches its schedule. Logs a warning if the kernel
- * target differs. A run in bf16 goes on in fp32, with a warning, where the CPU has no bf16. Errors: MIO_ERROR_IO,
- * MIO_ERROR_FORMAT (a broken file, or of another network or optimizer), MIO_ERROR_ARGUMENT (of another loss, schedule
- * or dataset), MIO_ERROR_MEMORY.
+ * target differs. A run in bf16 goes on in fp32, with a warning, where the CPU has no bf16.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (a broken file, or of another network or optimizer), MIO_ERROR_ARGUMENT (of
+ * another loss, schedule or dataset), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
 
@@ -174,9 +177,9 @@ MIO_API mio_status mio_recipe_choose(mio_recipe *recipe, const char *part, const
 /**
  * Builds the trainer for a dataset: encoder for its image size and channels (or "encoder.height"/"encoder.width"),
  * normalisation from the dataset's own statistics. The caller releases the trainer, which keeps the dataset alive; the
- * recipe may be changed, built again or released. Errors: MIO_ERROR_ARGUMENT (images of several sizes without
- * "encoder.height", less than one batch, parameters that do not fit each other), MIO_ERROR_UNSUPPORTED (bf16 on this
- * CPU), MIO_ERROR_MEMORY.
+ * recipe may be changed, built again or released.
+ * Errors: MIO_ERROR_ARGUMENT (images of several sizes without "encoder.height", less than one batch, parameters that
+ * do not fit each other), MIO_ERROR_UNSUPPORTED (bf16 on this CPU), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_trainer **trainer);
 

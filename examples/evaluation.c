@@ -26,6 +26,7 @@ void evaluation_begin(evaluation *e, const char *json_path)
     e->classes = mio_dataset_class_count(e->train);
     if (json_path && !(e->json = fopen(json_path, "w")))
         leave(EXIT_FAILED, "cannot write '%s': %s", json_path, strerror(errno));
+    e->json_path = json_path;
     if (e->json)
         fputs("[", e->json);
     printf("%-12s %-26s %9s %9s\n", "encoder", "method", "accuracy", "seconds");
@@ -35,7 +36,7 @@ void evaluation_end(evaluation *e)
 {
     if (e->json) {
         fputs("\n]\n", e->json);
-        close_written(e->json, "the JSON file");
+        close_written(e->json, e->json_path);
     }
     free(e->train_labels);
     free(e->test_labels);

@@ -11,6 +11,7 @@ typedef struct evaluation {
     int32_t *train_labels, *test_labels;
     size_t classes;
     FILE *json; /* NULL: none */
+    const char *json_path;
     size_t rows;
 } evaluation;
 

@@ -588,12 +588,23 @@ static void run_later(napi_env env, void *data)
     snprintf(l->message, sizeof l->message, "%s", l->status ? mio_last_error() : "");
 }
 
-static void finish_later(napi_env env, napi_status unused, void *data)
+static void drop_later(napi_env env, later *l)
+{
+    if (l->work)
+        napi_delete_async_work(env, l->work);
+    if (l->features)
+        napi_delete_reference(env, l->features);
+    l->release(l);
+    free(l);
+}
+
+static void finish_later(napi_env env, napi_status ended, void *data)
 {
     later *l = data;
     call c = {.env = env};
+    if (ended != napi_ok) /* it never ran */
+        l->status = MIO_ERROR_CANCELLED;
     napi_value error = NULL, result = l->status ? NULL : l->answer(&c, l);
-    (void)unused;
     if (result) {
         napi_resolve_deferred(env, l->promise, result);
     } else {
@@ -601,11 +612,7 @@ static void finish_later(napi_env env, napi_status unused, void *data)
                           of_text(&c, l->status ? l->message : "out of memory"), &error);
         napi_reject_deferred(env, l->promise, error);
     }
-    napi_delete_async_work(env, l->work);
-    if (l->features)
-        napi_delete_reference(env, l->features);
-    l->release(l);
-    free(l);
+    drop_later(env, l);
 }
 
 /* Takes l over; returns the promise. */
@@ -613,13 +620,12 @@ static napi_value start_later(call *c, later *l, const char *name)
 {
     napi_value promise = NULL, label = of_text(c, name);
     if (napi_create_promise(c->env, &l->promise, &promise) != napi_ok ||
-        napi_create_async_work(c->env, NULL, label, run_later, finish_later, l, &l->work) != napi_ok) {
-        l->release(l);
-        free(l);
+        napi_create_async_work(c->env, NULL, label, run_later, finish_later, l, &l->work) != napi_ok ||
+        napi_queue_async_work(c->env, l->work) != napi_ok) {
+        drop_later(c->env, l);
         refuse(c, "out of memory");
         return NULL;
     }
-    napi_queue_async_work(c->env, l->work);
     return promise;
 }
 

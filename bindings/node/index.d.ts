@@ -150,7 +150,7 @@ export class Trainer implements Closable {
   readonly encoder: Encoder;
   readonly stepsDone: number;
   step(): Report;
-  /** The same on another thread: trainer and encoder refuse everything else meanwhile. */
+  /** The same on another thread: meanwhile trainer and encoder refuse to be used, changed, saved or closed. */
   stepAsync(): Promise<Report>;
   save(path: string): void;
   restore(path: string): void;

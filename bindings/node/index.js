@@ -22,6 +22,7 @@ function closable(kind, expectUnused = () => {}) {
   kind.prototype.close = function () {
     expectUnused(this);
     native.close(handle(this, kind));
+    handles.get(this).closed = true;
   };
   if (Symbol.dispose) kind.prototype[Symbol.dispose] = kind.prototype.close;
 }
@@ -61,7 +62,7 @@ let underWay = 0;
 class Context {
   constructor(parameters = {}) {
     own(this, Context, native.context_create());
-    setAll(this, parameters);
+    for (const [name, value] of Object.entries(parameters)) setContext.call(this, name, value); // nobody else has it yet
   }
   get target() {
     return native.context_target(handle(this, Context));
@@ -118,31 +119,33 @@ for (const kind of ['input', 'conv2d', 'batchNorm', 'batchNormPlain', 'relu', 'm
   };
 }
 
-/** How many embeddings of each encoder, or steps that change it, are under way on other threads. */
+/** How many embeddings, or steps that change it, are under way on other threads: of an encoder, or of a trainer and its
+    encoder, which share the counts. */
 const pending = new WeakMap();
 
-function wrapEncoder(made) {
+function wrapEncoder(made, counts = { embeddings: 0, steps: 0 }) {
   const encoder = wrap(Encoder, made);
-  pending.set(encoder, { embeddings: 0, steps: 0 });
+  pending.set(encoder, counts);
   return encoder;
 }
 
-function expectUnchanged(encoder) {
-  if (pending.get(encoder).steps) throw new Error('the encoder is being trained; await that first');
+function expectUnchanged(object) {
+  if (pending.get(object).steps) throw new Error('the encoder is being trained; await that first');
 }
 
-function expectIdle(encoder) {
-  expectUnchanged(encoder);
-  if (pending.get(encoder).embeddings) throw new Error('the encoder is embedding; await that first');
+function expectIdle(object) {
+  expectUnchanged(object);
+  if (pending.get(object).embeddings) throw new Error('the encoder is embedding; await that first');
 }
 
-async function settle(promise, encoder, what) {
+async function settle(promise, object, what) {
+  const counts = pending.get(object);
   underWay++;
-  pending.get(encoder)[what]++;
+  counts[what]++;
   try {
     return await promise;
   } finally {
-    pending.get(encoder)[what]--;
+    counts[what]--;
     underWay--;
   }
 }
@@ -160,6 +163,7 @@ class Encoder {
     return wrapEncoder(native.encoder_load(handle(context, Context), path));
   }
   save(path) {
+    expectUnchanged(this);
     native.encoder_save(handle(this, Encoder), path);
   }
   get facts() {
@@ -232,13 +236,15 @@ class Recipe {
     return this;
   }
   build(dataset) {
-    return wrap(Trainer, native.recipe_build(handle(this, Recipe), handle(dataset, Dataset)));
+    const trainer = wrap(Trainer, native.recipe_build(handle(this, Recipe), handle(dataset, Dataset)));
+    pending.set(trainer, { embeddings: 0, steps: 0 });
+    return trainer;
   }
 }
 configurable(Recipe, 'recipe');
 closable(Recipe);
 
-/** A trainer's encoder, one object however often it is asked for. */
+/** A trainer's encoder, one object however often it is asked for, until that is closed. */
 const encoders = new WeakMap();
 
 class Trainer {
@@ -246,35 +252,38 @@ class Trainer {
     throw new TypeError('trainers come from Recipe.build');
   }
   get encoder() {
-    if (!encoders.has(this)) encoders.set(this, wrapEncoder(native.trainer_encoder(handle(this, Trainer))));
-    return encoders.get(this);
+    const known = encoders.get(this);
+    if (known && !handles.get(known).closed) return known;
+    const made = wrapEncoder(native.trainer_encoder(handle(this, Trainer)), pending.get(this));
+    encoders.set(this, made);
+    return made;
   }
   get stepsDone() {
     return native.trainer_steps_done(handle(this, Trainer));
   }
   step() {
-    expectIdle(this.encoder);
+    expectIdle(this);
     return native.trainer_step(handle(this, Trainer));
   }
   async stepAsync() {
-    expectIdle(this.encoder);
-    return settle(native.trainer_step_later(handle(this, Trainer)), this.encoder, 'steps');
+    expectIdle(this);
+    return settle(native.trainer_step_later(handle(this, Trainer)), this, 'steps');
   }
   save(path) {
-    expectUnchanged(this.encoder);
+    expectUnchanged(this);
     native.trainer_save(handle(this, Trainer), path);
   }
   restore(path) {
-    expectIdle(this.encoder);
+    expectIdle(this);
     native.trainer_restore(handle(this, Trainer), path);
   }
 }
 
 configurable(Trainer, 'trainer');
-closable(Trainer, (trainer) => expectIdle(trainer.encoder));
+closable(Trainer, expectIdle);
 const setTrainer = Trainer.prototype.set;
 Trainer.prototype.set = function (name, value) {
-  expectIdle(this.encoder);
+  expectIdle(this);
   return setTrainer.call(this, name, value);
 };
 

@@ -44,10 +44,11 @@ MIO_API mio_status mio_dataset_open(mio_context *context, const char *format, co
 /** How to open a dataset. The caller sets struct_size; 0 elsewhere takes the default. */
 typedef struct mio_dataset_options {
     size_t struct_size; /**< sizeof(mio_dataset_options) */
-    size_t
-        shorter_side; /**< "folder", "flat": larger images are reduced to this shorter side by averaging; default 256 */
-    size_t channels; /**< "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images;
-                              default: RGB unless all are grey */
+    /** "folder", "flat": larger images are reduced to this shorter side by averaging; default 256. */
+    size_t shorter_side;
+    /** "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images; default: RGB unless
+        all are grey. */
+    size_t channels;
 } mio_dataset_options;
 /** As mio_dataset_open, with options. NULL options equal mio_dataset_open. Errors also: MIO_ERROR_ARGUMENT (channels
     other than 0 and 3). */
@@ -124,7 +125,7 @@ MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const 
 MIO_API mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t seed, mio_dataset **first,
                                      mio_dataset **second);
 /** Per-channel mean and population standard deviation over all pixels, `channels` values each, in units of [0,1].
-    Errors: MIO_ERROR_ARGUMENT (a NULL, another number of channels). */
+    Errors: MIO_ERROR_ARGUMENT (a NULL, another number of channels), MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_dataset_statistics(const mio_dataset *dataset, size_t channels, double *mean, double *deviation);
 
 #ifdef __cplusplus

@@ -223,7 +223,7 @@ MIO_API mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, 
 /** Copies a tensor out, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT. */
 MIO_API mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values);
 /**
- * Copies a tensor in, in PyTorch's layout; count must equal its size. A forward pass cannot be gone back over after it.
+ * Copies a tensor in, in PyTorch's layout; count must equal its size. After it mio_encoder_backward needs a new mio_encoder_forward.
  * Errors: MIO_ERROR_ARGUMENT (an unknown name, another count, a non-finite value: tensor and place are named).
  */
 MIO_API mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values);
@@ -286,8 +286,12 @@ MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t 
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (the message names file and offset), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder **encoder);
-/** Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter
-    "batch_invariant" is the host's and not saved. */
+/**
+ * Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter
+ * "batch_invariant" is the host's and not saved.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY, MIO_ERROR_STATE (a tensor is not finite, so that the file could not be loaded: it
+ * is named, and the old file stays).
+ */
 MIO_API mio_status mio_encoder_save(const mio_encoder *encoder, const char *path);
 
 #ifdef __cplusplus

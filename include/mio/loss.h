@@ -25,7 +25,7 @@ MIO_API mio_loss *mio_loss_retain(mio_loss *loss);
 /** Gives a reference back. NULL is accepted. Thread-safety: safe. */
 MIO_API void mio_loss_release(mio_loss *loss);
 
-/** The name it was created by. The text lives as long as the library. */
+/** The name it was created by. The text lives as long as the library, that of a custom loss as long as the loss. */
 MIO_API const char *mio_loss_name(const mio_loss *loss);
 /** Sets a named parameter. Errors: MIO_ERROR_ARGUMENT names the loss, its parameters or the bounds. */
 MIO_API mio_status mio_loss_set(mio_loss *loss, const char *parameter, double value);
@@ -141,7 +141,7 @@ typedef struct mio_loss_callback {
  * Makes a loss of the caller's own, to be used wherever a loss is: on arrays and in a trainer. It has no parameters,
  * and sees rows alone: no labels, indices or targets. name: for messages and checkpoints, 1 to 100 bytes; copied. user
  * must live as long as the loss.
- * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set), MIO_ERROR_MEMORY.
+ * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set, a name of another length), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_loss_create_custom(mio_context *context, const char *name, const mio_loss_callback *callback,
                                           mio_loss **loss);

@@ -79,11 +79,10 @@ typedef struct mio_step_report {
     double pair_accuracy;       /**< balanced accuracy of "cosine > 0" as a classifier of pairs */
     double alignment;           /**< mean squared distance of positive pairs of unit vectors */
     double uniformity;          /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
-    double
-        channel_deviation; /**< of one view's unit projections, mean over channels; 1/sqrt(dim) healthy, 0 collapse */
-    double effective_rank; /**< exp of the entropy of the singular values of one view's unit projections */
-    double mutual_information; /**< Jensen-Shannon estimate from the pair logits, in nats; see docs/mathematics.md */
-    double gradient_norm;      /**< of all weights together */
+    double channel_deviation;   /**< of one view's unit projections; 1/sqrt(dim) is healthy, 0 a collapse */
+    double effective_rank;      /**< exp of the entropy of the singular values of one view's unit projections */
+    double mutual_information;  /**< Jensen-Shannon estimate from the pair logits, in nats; docs/mathematics.md */
+    double gradient_norm;       /**< of all weights together */
 } mio_step_report;
 
 /**
@@ -112,7 +111,7 @@ MIO_API void mio_trainer_cancel(mio_trainer *trainer);
 /**
  * mio_encoder_tune for the batches that this trainer's steps give the encoder. To be called before the first step;
  * checkpoints keep what was chosen.
- * Errors: mio_encoder_tune's; MIO_ERROR_STATE where a step would not work.
+ * Errors: mio_encoder_tune's and mio_loader_steps_per_epoch's; MIO_ERROR_STATE where a step would not work.
  */
 MIO_API mio_status mio_trainer_tune(mio_trainer *trainer, double seconds);
 

@@ -1,5 +1,6 @@
-#include "analysis/differences.h"
 #include "analysis/lanczos.h"
+
+#include "analysis/differences.h"
 #include "core/random.h"
 
 #include <float.h>

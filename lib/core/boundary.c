@@ -33,9 +33,9 @@ mio_status mio__struct_take(void *to, size_t size, const void *from, size_t leas
     return MIO_OK;
 }
 
-mio_status mio__struct_check(const void *to, const char *name)
+mio_status mio__struct_check(const void *to, size_t least, const char *name)
 {
-    return check(to, sizeof(size_t), name);
+    return check(to, least, name);
 }
 
 void mio__struct_give(void *to, const void *full, size_t size)

@@ -15,8 +15,9 @@
  * release. Errors: MIO_ERROR_ARGUMENT: from is NULL or smaller than that; name is its type's.
  */
 mio_status mio__struct_take(void *to, size_t size, const void *from, size_t least, const char *name);
-/** Whether there is a struct of the caller's to write to. Errors: MIO_ERROR_ARGUMENT. */
-mio_status mio__struct_check(const void *to, const char *name);
+/** Whether there is a struct of the caller's to write to, up to its last field that a caller cannot do
+    without. Errors: MIO_ERROR_ARGUMENT. */
+mio_status mio__struct_check(const void *to, size_t least, const char *name);
 /** Writes full (size bytes) as far as the caller's struct goes. */
 void mio__struct_give(void *to, const void *full, size_t size);
 

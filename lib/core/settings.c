@@ -250,7 +250,7 @@ mio_status mio__settings_info(const mio__settings *settings, size_t index, mio_p
     if (index >= settings->count)
         return mio__fail(MIO_ERROR_ARGUMENT, "%s has %zu parameters; there is no index %zu", settings->noun,
                          settings->count, index);
-    const mio_status status = mio__struct_check(info, "mio_parameter_info");
+    const mio_status status = mio__struct_check(info, MIO__UP_TO(mio_parameter_info, name), "mio_parameter_info");
     if (status)
         return status;
     const mio__parameter *row = &settings->table[index];

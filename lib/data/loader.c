@@ -402,7 +402,7 @@ mio_status mio_loader_next(mio_loader *loader, mio_batch *batch)
 {
     if (!loader)
         return mio__settings_null("loader");
-    mio_status status = mio__struct_check(batch, "mio_batch");
+    mio_status status = mio__struct_check(batch, MIO__UP_TO(mio_batch, wait_seconds), "mio_batch");
     if (status)
         return status;
     const double start = seconds();

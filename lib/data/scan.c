@@ -1,13 +1,12 @@
 #define _POSIX_C_SOURCE 200809L
-#include "core/file.h"
 #include "data/scan.h"
 
+#include "core/file.h"
 #include "data/image.h"
 #include "data/store.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 

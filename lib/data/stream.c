@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
-#include "core/file.h"
 #include "data/stream_private.h"
+
+#include "core/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -199,7 +199,7 @@ mio_status mio_loss_tensor(const mio_loss *loss, size_t index, mio_tensor_info *
 {
     if (!loss)
         return mio__settings_null("loss");
-    const mio_status status = mio__struct_check(info, "mio_tensor_info");
+    const mio_status status = mio__struct_check(info, MIO__UP_TO(mio_tensor_info, name), "mio_tensor_info");
     if (status)
         return status;
     if (index >= tensor_count(loss))

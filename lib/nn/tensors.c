@@ -195,7 +195,7 @@ mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, mio_tens
     if (index >= encoder->graph.tensor_count)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has %zu tensors; there is no index %zu",
                          encoder->graph.tensor_count, index);
-    const mio_status status = mio__struct_check(info, "mio_tensor_info");
+    const mio_status status = mio__struct_check(info, MIO__UP_TO(mio_tensor_info, name), "mio_tensor_info");
     if (status)
         return status;
     const mio__tensor *tensor = &encoder->tensors[index];

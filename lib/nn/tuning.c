@@ -156,7 +156,7 @@ mio_status mio_encoder_convolution(const mio_encoder *encoder, size_t views, siz
     const size_t convs = mio_encoder_convolution_count(encoder);
     if (index >= convs)
         return mio__fail(MIO_ERROR_ARGUMENT, "the encoder has %zu convolutions; there is no index %zu", convs, index);
-    mio_status status = mio__struct_check(info, "mio_convolution_info");
+    mio_status status = mio__struct_check(info, MIO__UP_TO(mio_convolution_info, name), "mio_convolution_info");
     if (!status)
         status = find_images(encoder, views, count, &images);
     if (status)

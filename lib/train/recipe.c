@@ -298,7 +298,7 @@ mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_para
         const size_t count = part->functions->count(part->object);
         if (at < count) {
             mio_parameter_info full = {.struct_size = sizeof full};
-            mio_status status = mio__struct_check(info, "mio_parameter_info");
+            mio_status status = mio__struct_check(info, MIO__UP_TO(mio_parameter_info, name), "mio_parameter_info");
             if (!status)
                 status = part->functions->info(part->object, at, &full);
             if (status)
@@ -558,6 +558,7 @@ mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_traine
     if (!dataset || !trainer)
         return mio__fail(MIO_ERROR_ARGUMENT, "the dataset or the place for the trainer is NULL");
     construction c = {.recipe = recipe, .dataset = dataset};
+    uint64_t steps;
     mio_status status = find_size(&c);
     if (!status)
         status = find_statistics(&c);
@@ -565,6 +566,8 @@ mio_status mio_recipe_build(mio_recipe *recipe, mio_dataset *dataset, mio_traine
         status = make_encoder(&c);
     if (!status)
         status = make_views(&c);
+    if (!status) /* a batch there must be */
+        status = mio_loader_steps_per_epoch(c.loader, &steps);
     if (!status)
         status = make_objective(&c);
     if (!status)

@@ -170,7 +170,7 @@ static const mio__recipe_setting tiny[] = {
     {NULL, 0},
 };
 
-/* What each method does otherwise than that. */
+/* What each recipe does otherwise than `small`. */
 
 static const mio__recipe_setting mio_small[] = {
     {"loss.negative_temperature", 0.15}, /* of 0.05 to 0.5, the best for CIFAR-10 in two epochs; the paper's is 0.5 */

@@ -164,7 +164,7 @@ mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
     const size_t all = mio_dataset_count(mio__loader_dataset(trainer->loader));
     if (!status)
         status = choose_course(trainer, batch < (double)all ? (size_t)batch : all, &c);
-    if (!status)
-        status = mio__encoder_check_batch(trainer->encoder, c.cut.views, c.cut.count);
+    if (!status && mio__encoder_check_batch(trainer->encoder, c.cut.views, c.cut.count))
+        status = mio__fail(MIO_ERROR_STATE, "%s", mio_last_error()); /* as a step would */
     return status ? status : mio_encoder_tune(trainer->encoder, c.cut.views, c.cut.count, seconds);
 }

@@ -119,7 +119,8 @@ async function testTraining(context, folder) {
   resumed.restore(path.join(folder, 'run.mio'));
   assert.strictEqual(resumed.stepsDone, 3);
   const underStep = resumed.stepAsync();
-  for (const busy of [() => resumed.step(), () => resumed.set('epochs', 3), () => resumed.encoder.embed(scene), () => resumed.close()])
+  for (const busy of [() => resumed.step(), () => resumed.set('epochs', 3), () => resumed.encoder.embed(scene), () => resumed.close(),
+    () => resumed.encoder.save(path.join(folder, 'torn.mio'))])
     assert.throws(busy, /being trained/);
   assert.throws(() => context.set('threads', 1), /another thread/);
   assert.strictEqual((await underStep).loss, losses[3]);
@@ -134,8 +135,11 @@ async function testTraining(context, folder) {
   assert.throws(() => encoder.set('algorithm', 'exact'), /embedding/);
   for (const found of await Promise.all(underWay)) assert.deepStrictEqual(found, features);
   encoder.set('algorithm', 'exact');
+  trainer.encoder.close();
+  assert.strictEqual(trainer.encoder.facts.featureDim, encoder.facts.featureDim); // the trainer's own goes on
   const later = trainer.encoder.embedAsync(scene);
   assert.throws(() => trainer.step(), /embedding/);
+  assert.ok(new mio.Context({ threads: 1 }));
   await later;
   await assert.rejects(encoder.embedAsync({ ...scene, channels: 3, width: SIZE / 3 }), { code: 'MIO_ERROR_ARGUMENT' });
   refused(() => mio.Encoder.load(context, path.join(folder, 'absent.mio')), 'MIO_ERROR_IO', 'absent.mio');

@@ -304,6 +304,13 @@ START_TEST(structs_of_any_age_are_taken)
     ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, &broken, MIO__UP_TO(known, first), "known"), "sizeof(known)",
                    "8");
     ASSERT_REFUSED(mio__struct_take(&taken, sizeof taken, NULL, MIO__UP_TO(known, first), "known"), "known is NULL");
+    /* And on their way out. */
+    const known full = {0, 8, 9};
+    known given = {MIO__UP_TO(known, first), 1, 2};
+    ck_assert_int_eq(mio__struct_check(&given, MIO__UP_TO(known, first), "known"), MIO_OK);
+    mio__struct_give(&given, &full, sizeof full);
+    ck_assert(given.struct_size == MIO__UP_TO(known, first) && given.first == 8 && given.later == 2);
+    ASSERT_REFUSED(mio__struct_check(&given, MIO__UP_TO(known, later), "known"), "sizeof(known)");
 }
 END_TEST
 

@@ -373,7 +373,7 @@ START_TEST(arguments_are_refused)
     ck_assert_int_eq(mio_loader_create(dataset, NULL, &other), MIO_ERROR_ARGUMENT);
     ck_assert_int_eq(mio_loader_create(dataset, augment, NULL), MIO_ERROR_ARGUMENT);
     ck_assert_ptr_null(other);
-    mio_batch batch = {.struct_size = 0};
+    mio_batch batch = {.struct_size = 8};
     ck_assert_int_eq(mio_loader_next(loader, &batch), MIO_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(mio_last_error(), "sizeof(mio_batch)"));
     ck_assert_int_eq(mio_loader_next(loader, NULL), MIO_ERROR_ARGUMENT);

@@ -403,23 +403,25 @@ class Encoder(_Learner):
         views, count = images.shape[:2]
         features = numpy.empty((views, count, self.feature_dim), numpy.float32)
         projections = numpy.empty((views, count, self.projection_dim), numpy.float32)
-        library().mio_encoder_forward(self, views, count, images, features,
-                                      projections if self.projection_dim else None)
-        self._passed = (views, count)
+        with self._lock:
+            library().mio_encoder_forward(self, views, count, images, features,
+                                          projections if self.projection_dim else None)
+            self._passed = (views, count)
         return features, projections
 
     def backward(self, grad_projections=None, grad_features=None):
         """Gradients of all weights for the last forward()."""
-        passed = getattr(self, "_passed", None)
-        if passed is None:
-            raise ValueError("there is no forward pass to go back over")
-        for name, gradient, dim in (("grad_projections", grad_projections, self.projection_dim),
-                                    ("grad_features", grad_features, self.feature_dim)):
-            if gradient is not None and numpy.shape(gradient) != passed + (dim,):
-                raise ValueError(f"{name} has shape {numpy.shape(gradient)}; the last forward pass made {passed + (dim,)}")
-        library().mio_encoder_backward(
-            self, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
-                            for gradient in (grad_projections, grad_features)))
+        with self._lock:
+            passed = getattr(self, "_passed", None)
+            if passed is None:
+                raise ValueError("there is no forward pass to go back over")
+            for name, gradient, dim in (("grad_projections", grad_projections, self.projection_dim),
+                                        ("grad_features", grad_features, self.feature_dim)):
+                if gradient is not None and numpy.shape(gradient) != passed + (dim,):
+                    raise ValueError(f"{name} has shape {numpy.shape(gradient)}; the last forward pass made {passed + (dim,)}")
+            library().mio_encoder_backward(
+                self, *(None if gradient is None else numpy.ascontiguousarray(gradient, numpy.float32)
+                                for gradient in (grad_projections, grad_features)))
 
     @property
     def weight_count(self):
@@ -624,12 +626,13 @@ class Loader(Configurable):
     def __next__(self):
         """images: views x count x height x width x channels, normalised; labels: -1 where there is none."""
         batch = Batch(struct_size=ctypes.sizeof(Batch))
-        library().mio_loader_next(self, ctypes.byref(batch))
-        images = numpy.ctypeslib.as_array(batch.images, (batch.views, batch.count, *self._shape))
-        return {"epoch": batch.epoch, "step": batch.step, "images": images.copy(),
-                "indices": numpy.ctypeslib.as_array(batch.indices, (batch.count,)).copy(),
-                "labels": numpy.ctypeslib.as_array(batch.labels, (batch.count,)).copy(),
-                "wait_seconds": batch.wait_seconds}
+        with self._lock:  # the next call takes the batch's memory back
+            library().mio_loader_next(self, ctypes.byref(batch))
+            images = numpy.ctypeslib.as_array(batch.images, (batch.views, batch.count, *self._shape))
+            return {"epoch": batch.epoch, "step": batch.step, "images": images.copy(),
+                    "indices": numpy.ctypeslib.as_array(batch.indices, (batch.count,)).copy(),
+                    "labels": numpy.ctypeslib.as_array(batch.labels, (batch.count,)).copy(),
+                    "wait_seconds": batch.wait_seconds}
 
 
 class Recipe(Configurable):
@@ -675,9 +678,9 @@ class Trainer(Configurable):
 
         def call(_, report):
             answer = callback(report.contents.as_dict())
-            return int(answer is not None and not answer)
+            return int(bool(asked) or answer is not None and not answer)
 
-        with interruptible(self.cancel):
+        with interruptible() as asked:
             library().mio_trainer_run(self, STEP_CALLBACK(guarded(call)), None)
 
     def cancel(self):
@@ -750,22 +753,23 @@ class Probe(Configurable):
         """validation: (features, labels) that choose the epoch ("sgd") or the penalty ("exact" with penalty=0)."""
         features, labels = _rows_and_labels(features, labels)
         classes = int(labels.max(initial=0)) + 1
-        given = (self, *features.shape, features, labels, classes)
-        if validation is None:
-            library().mio_probe_fit(*given)
-        else:
+        fit, given = library().mio_probe_fit, (self, *features.shape, features, labels, classes)
+        if validation is not None:
             further, further_labels = _rows_and_labels(*validation)
             if further.shape[1] != features.shape[1]:
                 raise ValueError(f"features have {features.shape[1]} dimensions, those of validation {further.shape[1]}")
-            library().mio_probe_fit_validated(*given, len(further), further, further_labels)
-        self._classes = classes  # of the fit that predictions come from
+            fit, given = library().mio_probe_fit_validated, (*given, len(further), further, further_labels)
+        with self._lock:
+            fit(*given)
+            self._classes = classes  # of the fit that predictions come from
         return self
 
     def _predict(self, features, logits):
         features = _array(features, numpy.float32, 2)
         classes = numpy.empty(len(features), numpy.int32)
-        logits = numpy.empty((len(features), getattr(self, "_classes", 1)), numpy.float32) if logits else None
-        library().mio_probe_predict(self, *features.shape, features, classes, logits)
+        with self._lock:
+            logits = numpy.empty((len(features), getattr(self, "_classes", 1)), numpy.float32) if logits else None
+            library().mio_probe_predict(self, *features.shape, features, classes, logits)
         return classes, logits
 
     def predict(self, features):

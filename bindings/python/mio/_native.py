@@ -183,22 +183,17 @@ class LossCallback(ctypes.Structure):
 
 
 @contextlib.contextmanager
-def interruptible(cancel):
-    """For a long call that comes back to Python: Ctrl-C asks it to end, and is raised when it has. Left to Python it would be
-    raised between C and the callback, where ctypes drops it."""
+def interruptible():
+    """For a long call that comes back to Python: gives a list that Ctrl-C fills, so that the callback can end the call, and
+    raises KeyboardInterrupt when it has. Python alone would raise it between C and the callback, where ctypes drops it."""
+    asked = []
     if threading.current_thread() is not threading.main_thread() or (
             signal.getsignal(signal.SIGINT) is not signal.default_int_handler):
-        yield
+        yield asked
         return
-    asked = []
-
-    def ask(number, frame):
-        asked.append(number)
-        cancel()
-
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:
-        yield
+        yield asked
     except Error as error:
         if not asked or error.status != "cancelled":
             raise

@@ -44,7 +44,7 @@ static mio_status shrink(mio_recipe *recipe, size_t steps)
     if (!status)
         status = mio_recipe_get(recipe, "schedule.learning_rate", &rate);
     if (!status)
-        status = mio_recipe_set(recipe, "schedule.learning_rate", rate / 4); /* for a tenth of the batch */
+        status = mio_recipe_set(recipe, "schedule.learning_rate", rate / 10); /* for a tenth of the batch */
     for (size_t i = 0; !status && i < sizeof sizes / sizeof *sizes; i++)
         status = mio_recipe_set(recipe, sizes[i].parameter, sizes[i].value);
     if (!status && layers > 0)

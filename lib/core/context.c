@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PARAMETER_THREADS, PARAMETER_SEED, PARAMETER_COUNT };
@@ -324,6 +325,13 @@ void mio__parallel(mio_context *context, size_t workers, size_t items, mio__work
         run_worker(&share, 0);
     else
         context->executor.parallel_for(context->executor.user, workers, run_worker, &share);
+}
+
+double mio__seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 void mio__log(mio_context *context, mio_log_level level, const char *format, ...)

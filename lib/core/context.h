@@ -56,8 +56,10 @@ typedef void (*mio__work)(void *argument, size_t item, size_t worker);
  */
 void mio__parallel(mio_context *context, size_t workers, size_t items, mio__work work, void *argument);
 
-/* ---- log and seed ---- */
+/* ---- time, log and seed ---- */
 
+/** Of a clock that nobody sets. */
+double mio__seconds(void);
 /** Sends one line to the log hook, if there is one. */
 __attribute__((format(printf, 3, 4))) void mio__log(mio_context *context, mio_log_level level, const char *format, ...);
 /** The root of the context's random streams. */

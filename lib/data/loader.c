@@ -12,7 +12,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -330,13 +329,6 @@ static mio_status take_batch(mio_loader *loader, const slot **batch)
 
 /* ---- handing out ---- */
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static mio_status make_slots(mio_loader *loader, const layout *wanted)
 {
     const mio_augment *augment = loader->augment;
@@ -405,7 +397,7 @@ mio_status mio_loader_next(mio_loader *loader, mio_batch *batch)
     mio_status status = mio__struct_check(batch, MIO__UP_TO(mio_batch, wait_seconds), "mio_batch");
     if (status)
         return status;
-    const double start = seconds();
+    const double start = mio__seconds();
     uint64_t steps = 1;
     const slot *made = NULL;
     status = steps_per_epoch(loader, &steps);
@@ -420,7 +412,7 @@ mio_status mio_loader_next(mio_loader *loader, mio_batch *batch)
     if (status)
         return status;
     loader->next = following(loader->next, steps);
-    describe(loader, made, seconds() - start, batch);
+    describe(loader, made, mio__seconds() - start, batch);
     return MIO_OK;
 }
 

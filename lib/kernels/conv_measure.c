@@ -1,11 +1,9 @@
 /* The tuner: what a table of choices is made from. */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "kernels/conv_tuning.h"
 #include "kernels/target.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* Turns of every method at least; bytes of a cache line, and what no cache holds. */
 enum { TURNS = 3, LINE = 64, BETWEEN_LIMIT = 64 << 20 };
@@ -33,13 +31,6 @@ size_t mio__tuning_candidates(const mio__tuning_task *task, mio__conv_algorithm 
     for (int method = 0; method < MIO__METHODS; method++)
         count += mio__conv_permits(&task->geometry, algorithm, (mio__conv_method)method) != 0;
     return count;
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* Numbers as activations are: neither all alike nor near the end of the range. */
@@ -137,15 +128,15 @@ static void pass_time(const trial *t)
 /* The least of each method's times, taken in turns; the first turn warms up. */
 static void take_turns(trial *t, double seconds)
 {
-    const double began = now();
-    for (int turn = 0; turn <= TURNS || now() - began < seconds; turn++)
+    const double began = mio__seconds();
+    for (int turn = 0; turn <= TURNS || mio__seconds() - began < seconds; turn++)
         for (int m = 0; m < MIO__METHODS; m++) {
             if (!t->convs[m])
                 continue;
             pass_time(t);
-            const double from = now();
+            const double from = mio__seconds();
             run(t, t->convs[m]);
-            const double took = now() - from;
+            const double took = mio__seconds() - from;
             if (turn && (turn == 1 || took < t->seconds[m]))
                 t->seconds[m] = took;
         }

@@ -1,4 +1,3 @@
-#define _POSIX_C_SOURCE 200809L
 #include "train/trainer.h"
 
 #include "data/loader.h"
@@ -11,7 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const char *const momentum_schedules[] = {"constant", "cosine", NULL};
 
@@ -197,13 +195,6 @@ uint64_t mio_trainer_steps_done(const mio_trainer *trainer)
 
 /* ---- the step ---- */
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static uint64_t total_steps(const mio_trainer *trainer, uint64_t steps_per_epoch)
 {
     const double steps = trainer->settings.values[MIO__TRAINER_STEPS];
@@ -374,7 +365,7 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     mio_status status = report ? mio__struct_check(report, MIO__UP_TO(mio_step_report, step), "mio_step_report") : MIO_OK;
     if (status)
         return status;
-    const double start = seconds();
+    const double start = mio__seconds();
     uint64_t steps_per_epoch, epoch, step;
     mio__loader_position(trainer->loader, &epoch, &step);
     mio_batch batch = {.struct_size = sizeof batch};
@@ -407,7 +398,7 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
     if (report) {
         mio_step_report full;
         describe(trainer, &batch, steps_per_epoch, loss, learning_rate, &full);
-        full.step_seconds = seconds() - start;
+        full.step_seconds = mio__seconds() - start;
         full.images_per_second = (double)batch.count / full.step_seconds;
         mio__struct_give(report, &full, sizeof full);
     }

@@ -81,7 +81,8 @@ typedef struct mio_step_report {
     double uniformity;          /**< log mean exp(-2 squared distance) over all pairs of one view's unit vectors */
     double channel_deviation;   /**< of one view's unit projections; 1/sqrt(dim) is healthy, 0 a collapse */
     double effective_rank;      /**< exp of the entropy of the singular values of one view's unit projections */
-    double mutual_information;  /**< Jensen-Shannon estimate from the pair logits, in nats; docs/mathematics.md */
+    double mutual_information;  /**< Jensen-Shannon estimate from the pair logits, in nats, at the loss's temperatures
+                                     (0.5 where it has none); docs/mathematics.md */
     double gradient_norm;       /**< of all weights together */
 } mio_step_report;
 

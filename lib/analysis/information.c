@@ -62,23 +62,12 @@ mio_status mio_analysis_mutual_information_at(mio_context *context, double posit
     return status;
 }
 
-/* The loss's parameter of that name, or "temperature", or 0.5. */
-static double temperature_of(const mio_loss *loss, const char *name)
-{
-    const char *const names[] = {name, "temperature"};
-    for (size_t i = 0; i < 2; i++)
-        for (size_t k = 0; k < loss->kind->parameter_count; k++)
-            if (!strcmp(loss->kind->parameters[k].name, names[i]))
-                return loss->settings.values[k];
-    return 0.5;
-}
-
 mio_status mio_analysis_mutual_information(mio_loss *loss, size_t pairs, size_t dim, const double *z1, const double *z2,
                                            mio_mutual_information *information)
 {
     if (!loss)
         return mio__settings_null("loss");
-    return mio_analysis_mutual_information_at(loss->context, temperature_of(loss, "positive_temperature"),
-                                              temperature_of(loss, "negative_temperature"), pairs, dim, z1, z2,
+    return mio_analysis_mutual_information_at(loss->context, mio__loss_temperature(loss, "positive_temperature"),
+                                              mio__loss_temperature(loss, "negative_temperature"), pairs, dim, z1, z2,
                                               information);
 }

@@ -79,7 +79,7 @@ static size_t available_cpus(void)
     if (!sched_getaffinity(0, sizeof set, &set) && CPU_COUNT(&set) > 0)
         return (size_t)CPU_COUNT(&set);
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (size_t)online : 1;
+    return online < 1 ? 1 : online < 1024 ? (size_t)online : 1024;
 }
 
 /* ---- creation ---- */
@@ -143,8 +143,7 @@ mio_status mio_context_create_with(const mio_context_options *options, mio_conte
     made->log = log;
     made->pool = pool;
     mio__settings_init(&made->settings, "context", "", parameters, PARAMETER_COUNT);
-    const size_t cpus = available_cpus();
-    made->settings.values[PARAMETER_THREADS] = (double)(cpus < 1024 ? cpus : 1024);
+    made->settings.values[PARAMETER_THREADS] = (double)available_cpus();
     atomic_init(&made->threads, (size_t)made->settings.values[PARAMETER_THREADS]);
     *context = made;
     return MIO_OK;

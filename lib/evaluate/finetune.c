@@ -27,10 +27,10 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
                           "epochs"},
     [PARAMETER_BATCH_SIZE] = {"batch_size", MIO_PARAMETER_INTEGER, 32, 1, 65536, 0, 0, NULL,
                               "of a step; all images where there are fewer", "images"},
-    [PARAMETER_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, 0.01, 0, INFINITY, 1, 0, NULL,
+    [PARAMETER_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, 0.01, 0, INFINITY, 1, 1, NULL,
                                  "of the first epoch", ""},
     [PARAMETER_MOMENTUM] = {"momentum", MIO_PARAMETER_REAL, 0.9, 0, 1, 0, 1, NULL, "of the steps", ""},
-    [PARAMETER_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, 0, 0, INFINITY, 0, 0, NULL,
+    [PARAMETER_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, 0, 0, INFINITY, 0, 1, NULL,
                                 "times the weights, added to their gradient", ""},
     [PARAMETER_DECAY] = {"decay", MIO_PARAMETER_REAL, 0.98, 0, 1, 1, 0, NULL,
                          "factor on the learning rate after each epoch", ""},
@@ -173,7 +173,7 @@ static mio_status make_head(tuning *t, size_t classes)
     mio__linear_randomize(&t->head, &random);
     const size_t width = t->head.width;
     t->rows = (t->batch + MIO__LINEAR_ROWS - 1) / MIO__LINEAR_ROWS * MIO__LINEAR_ROWS;
-    t->weight_gemm = mio__gemm_make(width, dim, t->rows, width, dim, width, 0, 1, 0);
+    t->weight_gemm = mio__linear_gradient_gemm(&t->head, t->rows);
     t->feature_gemm = mio__gemm_make(dim, t->rows, width, width, width, dim, 1, 0, 0);
     t->features = mio__alloc_zeroed(t->context, t->rows, dim * sizeof(float));
     t->feature_gradient = mio__alloc_zeroed(t->context, t->rows, dim * sizeof(float));
@@ -240,23 +240,14 @@ static mio_status step(tuning *t)
 {
     mio_batch batch = {.struct_size = sizeof batch};
     mio_encoder *encoder = t->finetune->encoder;
-    const size_t dim = t->head.dim, width = t->head.width;
-    const float *const p = t->p, *const features = t->features, *const weights = t->head.weights;
+    const float *const p = t->p, *const weights = t->head.weights;
     mio_status status = mio_loader_next(t->loader, &batch);
     if (!status)
         status = mio_encoder_forward(encoder, 1, batch.count, batch.images, t->features, NULL);
     if (status)
         return status;
-    for (size_t row = 0; row < t->rows; row += MIO__LINEAR_ROWS)
-        mio__linear_logits(&t->head, t->features + row * dim, t->p + row * width);
-    memset(t->bias_gradient, 0, width * sizeof *t->bias_gradient);
-    for (size_t row = 0; row < batch.count; row++) {
-        mio__linear_loss(&t->head, batch.labels[row], 1 / (double)batch.count, t->p + row * width);
-        for (size_t c = 0; c < width; c++)
-            t->bias_gradient[c] += t->p[row * width + c];
-    }
-    memset(t->p + batch.count * width, 0, (t->rows - batch.count) * width * sizeof *t->p);
-    mio__gemm_run(&t->weight_gemm, &p, &features, t->weight_gradient, 1);
+    mio__linear_gradients(&t->head, &t->weight_gemm, batch.count, t->rows, t->features, batch.labels, t->p,
+                          t->weight_gradient, t->bias_gradient);
     mio__gemm_run(&t->feature_gemm, &weights, &p, t->feature_gradient, 1);
     status = mio_encoder_backward(encoder, NULL, t->feature_gradient);
     if (status)
@@ -290,7 +281,7 @@ static int is_finite(const tuning *t)
     for (size_t i = 0; i < count; i++)
         if (mio__first_not_finite(tensors[i].stored, tensors[i].value) < tensors[i].stored)
             return 0;
-    return 1;
+    return mio__linear_is_finite(&t->head);
 }
 
 /* Something was no longer finite: the best epoch before that is the result, if there is one. */

@@ -19,7 +19,7 @@ enum { PARAMETER_K, PARAMETER_TEMPERATURE, PARAMETER_WEIGHTED, PARAMETER_COUNT }
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [PARAMETER_K] = {"k", MIO_PARAMETER_INTEGER, 200, 1, 2147483647, 0, 0, NULL,
                      "neighbours that vote; all of the bank where it is smaller", ""},
-    [PARAMETER_TEMPERATURE] = {"temperature", MIO_PARAMETER_REAL, 0.1, 0, INFINITY, 1, 0, NULL,
+    [PARAMETER_TEMPERATURE] = {"temperature", MIO_PARAMETER_REAL, 0.1, 0, INFINITY, 1, 1, NULL,
                                "of the votes exp(similarity / temperature)", ""},
     [PARAMETER_WEIGHTED] = {"weighted", MIO_PARAMETER_BOOLEAN, 1, 0, 1, 0, 0, NULL,
                             "votes weigh exp(similarity / temperature), else 1", ""},

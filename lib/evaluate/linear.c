@@ -1,5 +1,7 @@
 #include "evaluate/linear.h"
 
+#include "core/finite.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -66,6 +68,34 @@ double mio__linear_loss(const mio__linear *linear, int32_t label, double scale, 
         logits[c] = (float)((exp(logits[c] - highest) / sum - (c == (size_t)label)) * scale);
     memset(logits + linear->classes, 0, (linear->width - linear->classes) * sizeof(float));
     return log(sum) + highest - own;
+}
+
+mio__gemm mio__linear_gradient_gemm(const mio__linear *linear, size_t rows)
+{
+    return mio__gemm_make(linear->width, linear->dim, rows, linear->width, linear->dim, linear->width, 0, 1, 0);
+}
+
+void mio__linear_gradients(const mio__linear *linear, const mio__gemm *gemm, size_t count, size_t rows, const float *x,
+                           const int32_t *labels, float *p, float *weight_gradient, float *bias_gradient)
+{
+    const size_t dim = linear->dim, width = linear->width;
+    for (size_t row = 0; row < count; row += ROWS)
+        mio__linear_logits(linear, x + row * dim, p + row * width);
+    memset(bias_gradient, 0, width * sizeof *bias_gradient);
+    for (size_t row = 0; row < count; row++) {
+        mio__linear_loss(linear, labels[row], 1 / (double)count, p + row * width);
+        for (size_t c = 0; c < width; c++)
+            bias_gradient[c] += p[row * width + c];
+    }
+    memset(p + count * width, 0, (rows - count) * width * sizeof *p);
+    mio__gemm_run(gemm, (const float *const[]){p}, (const float *const[]){x}, weight_gradient, 1);
+}
+
+int mio__linear_is_finite(const mio__linear *linear)
+{
+    const size_t weights = linear->dim * linear->width;
+    return mio__first_not_finite(weights, linear->weights) == weights &&
+           mio__first_not_finite(linear->width, linear->bias) == linear->width;
 }
 
 void mio__scale_rows(const mio__scaling *scaling, size_t count, size_t dim, const float *rows, float *scaled)

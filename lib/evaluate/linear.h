@@ -32,6 +32,16 @@ void mio__linear_logits(const mio__linear *linear, const float *x, float *logits
 /** Cross-entropy of one row; its logits become the gradient: softmax minus the label's 1, times scale, filling 0. */
 double mio__linear_loss(const mio__linear *linear, int32_t label, double scale, float *logits);
 
+/**
+ * The gradients of the mean cross-entropy of count rows of x and their labels, by way of p, which gets those by the
+ * logits: rows x width, rows a multiple of MIO__LINEAR_ROWS that covers count; x: rows x dim, finite beyond count.
+ * gemm: mio__linear_gradient_gemm of these rows. weight_gradient: dim x width; bias_gradient: width.
+ */
+void mio__linear_gradients(const mio__linear *linear, const mio__gemm *gemm, size_t count, size_t rows, const float *x,
+                           const int32_t *labels, float *p, float *weight_gradient, float *bias_gradient);
+mio__gemm mio__linear_gradient_gemm(const mio__linear *linear, size_t rows);
+int mio__linear_is_finite(const mio__linear *linear);
+
 /** What is done to features before the classifier: (x - mean) / deviation. NULL arrays: nothing. */
 typedef struct mio__scaling {
     const double *mean, *deviation;

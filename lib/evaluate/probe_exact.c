@@ -13,11 +13,11 @@ enum { PARAMETER_PENALTY = MIO__PROBE_STANDARDIZE + 1, PARAMETER_ITERATIONS, PAR
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [MIO__PROBE_STANDARDIZE] = {"standardize", MIO_PARAMETER_BOOLEAN, 1, 0, 1, 0, 0, NULL,
                                 "bring every feature to mean 0 and deviation 1 first", ""},
-    [PARAMETER_PENALTY] = {"penalty", MIO_PARAMETER_REAL, 1e-4, 0, INFINITY, 0, 0, NULL,
+    [PARAMETER_PENALTY] = {"penalty", MIO_PARAMETER_REAL, 1e-4, 0, INFINITY, 0, 1, NULL,
                            "times the squared weights, added to the mean cross-entropy; 0: chosen by validation", ""},
     [PARAMETER_ITERATIONS] = {"iterations", MIO_PARAMETER_INTEGER, 100, 1, 1e9, 0, 0, NULL, "at most so many of L-BFGS",
                               ""},
-    [PARAMETER_TOLERANCE] = {"tolerance", MIO_PARAMETER_REAL, 1e-5, 0, INFINITY, 0, 0, NULL,
+    [PARAMETER_TOLERANCE] = {"tolerance", MIO_PARAMETER_REAL, 1e-5, 0, INFINITY, 0, 1, NULL,
                              "ends when no entry of the gradient is larger", ""},
 };
 

@@ -1,4 +1,3 @@
-#include "core/finite.h"
 #include "evaluate/probe.h"
 
 #include <math.h>
@@ -19,12 +18,12 @@ enum {
 static const mio__parameter parameters[PARAMETER_COUNT] = {
     [MIO__PROBE_STANDARDIZE] = {"standardize", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
                                 "bring every feature to mean 0 and deviation 1 first", ""},
-    [PARAMETER_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, 0.01, 0, INFINITY, 1, 0, NULL,
+    [PARAMETER_LEARNING_RATE] = {"learning_rate", MIO_PARAMETER_REAL, 0.01, 0, INFINITY, 1, 1, NULL,
                                  "of the first epoch", ""},
     [PARAMETER_MOMENTUM] = {"momentum", MIO_PARAMETER_REAL, 0.9, 0, 1, 0, 1, NULL, "of the steps", ""},
     [PARAMETER_DECAY] = {"decay", MIO_PARAMETER_REAL, 0.98, 0, 1, 1, 0, NULL,
                          "factor on the learning rate after each epoch", ""},
-    [PARAMETER_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, 0, 0, INFINITY, 0, 0, NULL,
+    [PARAMETER_WEIGHT_DECAY] = {"weight_decay", MIO_PARAMETER_REAL, 0, 0, INFINITY, 0, 1, NULL,
                                 "times the weights, added to their gradient", ""},
     [PARAMETER_BATCH_SIZE] = {"batch_size", MIO_PARAMETER_INTEGER, 32, 1, 65536, 0, 0, NULL, "of a step", "rows"},
     [PARAMETER_EPOCHS] = {"epochs", MIO_PARAMETER_INTEGER, 100, 1, 1e6, 0, 0, NULL, "passes over the rows", "epochs"},
@@ -46,6 +45,7 @@ typedef struct sgd {
     mio__gemm gradient;
     float *x;                               /* rows x dim */
     float *p;                               /* rows x width */
+    int32_t *batch_labels;                  /* rows */
     float *weight_gradient, *weight_moment; /* dim x width */
     float *bias_gradient, *bias_moment;     /* width */
 } sgd;
@@ -59,41 +59,21 @@ static void step_array(size_t count, float rate, float momentum, float decay, co
     }
 }
 
-/* Fills p with the gradient in the logits of the rows that `order` names; rows to spare get 0. */
-static void batch_gradient(sgd *s, size_t count, const size_t *order)
-{
-    const size_t dim = s->linear->dim, width = s->linear->width;
-    for (size_t row = 0; row < count; row++)
-        mio__scale_rows(s->scaling, 1, dim, s->features + order[row] * dim, s->x + row * dim);
-    memset(s->x + count * dim, 0, (s->rows - count) * dim * sizeof *s->x);
-    for (size_t row = 0; row < count; row += MIO__LINEAR_ROWS)
-        mio__linear_logits(s->linear, s->x + row * dim, s->p + row * width);
-    memset(s->bias_gradient, 0, width * sizeof *s->bias_gradient);
-    for (size_t row = 0; row < count; row++) {
-        mio__linear_loss(s->linear, s->labels[order[row]], 1 / (double)count, s->p + row * width);
-        for (size_t c = 0; c < width; c++)
-            s->bias_gradient[c] += s->p[row * width + c];
-    }
-    memset(s->p + count * width, 0, (s->rows - count) * width * sizeof *s->p);
-}
-
+/* One step on the rows that `order` names. */
 static void step(sgd *s, double rate, size_t count, const size_t *order)
 {
     const double *values = s->settings->values;
     const float momentum = (float)values[PARAMETER_MOMENTUM], decay = (float)values[PARAMETER_WEIGHT_DECAY];
-    const float *const p = s->p, *const x = s->x;
-    batch_gradient(s, count, order);
-    mio__gemm_run(&s->gradient, &p, &x, s->weight_gradient, 1);
-    step_array(s->linear->dim * s->linear->width, (float)rate, momentum, decay, s->weight_gradient, s->weight_moment,
-               s->linear->weights);
-    step_array(s->linear->width, (float)rate, momentum, decay, s->bias_gradient, s->bias_moment, s->linear->bias);
-}
-
-static int is_finite(const mio__linear *linear)
-{
-    const size_t weights = linear->dim * linear->width;
-    return mio__first_not_finite(weights, linear->weights) == weights &&
-           mio__first_not_finite(linear->width, linear->bias) == linear->width;
+    const size_t dim = s->linear->dim, width = s->linear->width;
+    for (size_t row = 0; row < count; row++) {
+        mio__scale_rows(s->scaling, 1, dim, s->features + order[row] * dim, s->x + row * dim);
+        s->batch_labels[row] = s->labels[order[row]];
+    }
+    memset(s->x + count * dim, 0, (s->rows - count) * dim * sizeof *s->x);
+    mio__linear_gradients(s->linear, &s->gradient, count, s->rows, s->x, s->batch_labels, s->p, s->weight_gradient,
+                          s->bias_gradient);
+    step_array(dim * width, (float)rate, momentum, decay, s->weight_gradient, s->weight_moment, s->linear->weights);
+    step_array(width, (float)rate, momentum, decay, s->bias_gradient, s->bias_moment, s->linear->bias);
 }
 
 /* All epochs on the rows that chosen[0 .. count) names; order is scratch of the same size. best, which may be NULL,
@@ -123,7 +103,7 @@ static mio_status run_epochs(sgd *s, size_t count, const size_t *chosen, size_t 
             mio__linear_copy(best, s->linear);
         }
     }
-    if (best ? lowest < INFINITY : is_finite(s->linear))
+    if (best ? lowest < INFINITY : mio__linear_is_finite(s->linear))
         return MIO_OK;
     return mio__fail(MIO_ERROR_STATE,
                      "probe 'sgd': the weights grew beyond all bounds; lower 'learning_rate' or 'weight_decay'");
@@ -134,12 +114,13 @@ static mio_status make_sgd(sgd *s, mio_context *context)
     const size_t dim = s->linear->dim, width = s->linear->width;
     s->batch = (size_t)s->settings->values[PARAMETER_BATCH_SIZE];
     s->rows = (s->batch + MIO__LINEAR_ROWS - 1) / MIO__LINEAR_ROWS * MIO__LINEAR_ROWS;
-    s->gradient = mio__gemm_make(width, dim, s->rows, width, dim, width, 0, 1, 0);
+    s->gradient = mio__linear_gradient_gemm(s->linear, s->rows);
     s->x = mio__alloc_zeroed(context, s->rows, dim * sizeof(float));
     s->p = mio__alloc_zeroed(context, s->rows, width * sizeof(float));
     s->weight_gradient = mio__alloc_zeroed(context, 2 * dim, width * sizeof(float));
     s->bias_gradient = mio__alloc_zeroed(context, 2, width * sizeof(float));
-    if (!s->x || !s->p || !s->weight_gradient || !s->bias_gradient)
+    s->batch_labels = mio__alloc_zeroed(context, s->rows, sizeof *s->batch_labels);
+    if (!s->x || !s->p || !s->weight_gradient || !s->bias_gradient || !s->batch_labels)
         return MIO_ERROR_MEMORY;
     s->weight_moment = s->weight_gradient + dim * width;
     s->bias_moment = s->bias_gradient + width;
@@ -152,6 +133,7 @@ static void free_sgd(sgd *s, mio_context *context)
     mio__free(context, s->p);
     mio__free(context, s->weight_gradient);
     mio__free(context, s->bias_gradient);
+    mio__free(context, s->batch_labels);
 }
 
 /* The rows kept back for validation, copied together: the last ones of a random order. */

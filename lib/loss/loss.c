@@ -153,6 +153,16 @@ static mio_status extra_bytes(const mio_loss *loss, const mio__pair_plan *plan, 
                               mio_loss_name(loss), plan->pairs, plan->dim);
 }
 
+double mio__loss_temperature(const mio_loss *loss, const char *name)
+{
+    const char *const names[] = {name, "temperature"};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < loss->kind->parameter_count; k++)
+            if (!strcmp(loss->kind->parameters[k].name, names[i]))
+                return loss->settings.values[k];
+    return 0.5;
+}
+
 double mio__loss_steepest(const mio_loss *loss)
 {
     return loss->kind->steepest ? loss->kind->steepest(loss->settings.values) : 0;

@@ -134,6 +134,8 @@ struct mio_loss {
         name, MIO_PARAMETER_INTEGER, initial, 1, 1e9, 0, 0, NULL, meaning, unit                                        \
     }
 
+/** The loss's parameter of that name, else its "temperature", else 0.5: that of estimates of mutual information. */
+double mio__loss_temperature(const mio_loss *loss, const char *name);
 /** 1 / temperature, finite however small that is. */
 double mio__rate(double temperature);
 /** log(1 + exp(x)) and its derivative 1 / (1 + exp(-x)), for any x. */

@@ -18,7 +18,7 @@ static const mio__parameter parameters[PARAMETER_COUNT] = {
                              "how 3x3 convolutions are computed: directly, or by Winograd's smaller or larger tiles",
                              ""},
     [PARAMETER_BATCH_INVARIANT] =
-        {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 0, 0, 0, NULL,
+        {"batch_invariant", MIO_PARAMETER_BOOLEAN, 0, 0, 1, 0, 0, NULL,
          "give an image the same bits alone and among others, at a higher cost for few images", ""},
     [PARAMETER_INITIALIZATION] = {"initialization", MIO_PARAMETER_CHOICE, MIO__INITIALIZE_TORCHVISION, 0, 0, 0, 0,
                                   mio__initialization_names,

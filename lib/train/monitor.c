@@ -1,5 +1,6 @@
 #include "train/monitor.h"
 
+#include "loss/loss.h"
 #include "train/eigenvalues.h"
 
 #include <math.h>
@@ -81,11 +82,6 @@ static double dot(size_t count, const double *a, const double *b)
     return (sums[0] + sums[1]) + (sums[2] + sums[3]) + sum;
 }
 
-static double softplus(double x)
-{
-    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
-}
-
 static void make_unit(void *argument, size_t row, size_t worker)
 {
     (void)worker;
@@ -112,11 +108,11 @@ static void sum_row(void *argument, size_t row, size_t worker)
             sums.positive += s;
             sums.positive_right += s > 0;
             sums.positive_distance += distance;
-            sums.positive_softplus += softplus(-s * m->rate[0]);
+            sums.positive_softplus += mio__softplus(-s * m->rate[0]);
         } else {
             sums.negative += s;
             sums.negative_right += s <= 0;
-            sums.negative_softplus += softplus(s * m->rate[1]);
+            sums.negative_softplus += mio__softplus(s * m->rate[1]);
         }
         if (other < m->pairs)
             sums.gaussian += exp(-2 * distance);
@@ -170,7 +166,7 @@ static double effective_rank(const measurement *m)
     return total > 0 ? exp(entropy) : 0;
 }
 
-static void combine(const measurement *m, mio__measures *measures)
+static void combine(const measurement *m, mio_step_report *report)
 {
     row_sums all = {0};
     for (size_t row = 0; row < 2 * m->pairs; row++) {
@@ -188,33 +184,31 @@ static void combine(const measurement *m, mio__measures *measures)
     double deviations = 0;
     for (size_t i = 0; i < m->dim; i++)
         deviations += m->deviations[i];
-    *measures = (mio__measures){
-        .positive_similarity = all.positive / pairs,
-        .negative_similarity = all.negative / negatives,
-        .pair_accuracy = (all.positive_right / pairs + all.negative_right / negatives) / 2,
-        .alignment = all.positive_distance / pairs,
-        .uniformity = log(all.gaussian / same_view),
-        .channel_deviation = deviations / (double)m->dim,
-        .effective_rank = effective_rank(m),
-        .mutual_information = 2 * log(2) - all.positive_softplus / pairs - all.negative_softplus / negatives,
-    };
+    report->positive_similarity = all.positive / pairs;
+    report->negative_similarity = all.negative / negatives;
+    report->pair_accuracy = (all.positive_right / pairs + all.negative_right / negatives) / 2;
+    report->alignment = all.positive_distance / pairs;
+    report->uniformity = log(all.gaussian / same_view);
+    report->channel_deviation = deviations / (double)m->dim;
+    report->effective_rank = effective_rank(m);
+    report->mutual_information = 2 * log(2) - all.positive_softplus / pairs - all.negative_softplus / negatives;
 }
 
 void mio__monitor_measure(mio__monitor *monitor, size_t pairs, size_t dim, const float *z1, const float *z2,
-                          double positive_temperature, double negative_temperature, mio__measures *measures)
+                          double positive_temperature, double negative_temperature, mio_step_report *report)
 {
     mio_context *context = monitor->context;
     const size_t workers = mio__workers(context);
     measurement m = measurement_of(pairs, dim);
     m.z[0] = z1;
     m.z[1] = z2;
-    m.rate[0] = 1 / positive_temperature;
-    m.rate[1] = 1 / negative_temperature;
+    m.rate[0] = mio__rate(positive_temperature);
+    m.rate[1] = mio__rate(negative_temperature);
     layout(&m, monitor->memory);
     mio__parallel(context, workers, 2 * m.pairs, make_unit, &m);
     mio__parallel(context, workers, 2 * m.pairs, sum_row, &m);
     mio__parallel(context, workers, m.order, gram_row, &m);
     mio__parallel(context, workers, m.dim, channel_deviation, &m);
     mio__eigenvalues(context, m.order, m.gram, m.scratch, m.values);
-    combine(&m, measures);
+    combine(&m, report);
 }

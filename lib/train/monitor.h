@@ -4,16 +4,10 @@
 
 #include "core/context.h"
 
+#include <mio/train.h>
+
 /** Of a larger batch the first so many pairs are measured: batches come in random order, so they are a fair sample. */
 enum { MIO__MONITOR_PAIRS = 512 };
-
-/** The measures of mio_step_report. */
-typedef struct mio__measures {
-    double positive_similarity, negative_similarity, pair_accuracy;
-    double alignment, uniformity;
-    double channel_deviation, effective_rank; /* of the first view's unit rows */
-    double mutual_information;
-} mio__measures;
 
 /** Work space; zeroed at first. */
 typedef struct mio__monitor {
@@ -27,10 +21,11 @@ mio_status mio__monitor_reserve(mio__monitor *monitor, mio_context *context, siz
 void mio__monitor_free(mio__monitor *monitor);
 
 /**
- * Measures z1, z2 (pairs x dim, pairs >= 2), for which room has been made. The temperatures are those of the critic s /
+ * Measures z1, z2 (pairs x dim, pairs >= 2), for which room has been made, and writes the report's measures, from
+ * positive_similarity to mutual_information. The temperatures are those of the critic s /
  * t of positive and negative pairs. Memory: none. The same bits for any number of threads.
  */
 void mio__monitor_measure(mio__monitor *monitor, size_t pairs, size_t dim, const float *z1, const float *z2,
-                          double positive_temperature, double negative_temperature, mio__measures *measures);
+                          double positive_temperature, double negative_temperature, mio_step_report *report);
 
 #endif

@@ -215,6 +215,15 @@ void mio_recipe_release(mio_recipe *recipe)
 
 /* ---- parameters ---- */
 
+/* The optimizer's learning rate is the schedule's before every step: it is neither listed nor set. */
+static mio_status refuse_unused(const char *parameter)
+{
+    return parameter && !strcmp(parameter, "optimizer.learning_rate")
+               ? mio__fail(MIO_ERROR_ARGUMENT, "a recipe's learning rate comes from its schedule: set "
+                                               "'schedule.learning_rate'")
+               : MIO_OK;
+}
+
 /* The part that a prefixed name belongs to, and the rest of the name; NULL after recording which parts there are. */
 static mio__part *find_part(const mio_recipe *recipe, const char *name, const char **parameter)
 {
@@ -245,7 +254,7 @@ mio_status mio_recipe_set(mio_recipe *recipe, const char *parameter, double valu
     if (!recipe)
         return mio__settings_null("recipe");
     const char *own;
-    mio__part *part = find_part(recipe, parameter, &own);
+    mio__part *part = refuse_unused(parameter) ? NULL : find_part(recipe, parameter, &own);
     return part ? touch(recipe, part, own, part->functions->set(part->object, own, value)) : MIO_ERROR_ARGUMENT;
 }
 
@@ -254,7 +263,7 @@ mio_status mio_recipe_set_text(mio_recipe *recipe, const char *parameter, const 
     if (!recipe)
         return mio__settings_null("recipe");
     const char *own;
-    mio__part *part = find_part(recipe, parameter, &own);
+    mio__part *part = refuse_unused(parameter) ? NULL : find_part(recipe, parameter, &own);
     return part ? touch(recipe, part, own, part->functions->set_text(part->object, own, text)) : MIO_ERROR_ARGUMENT;
 }
 
@@ -267,11 +276,23 @@ mio_status mio_recipe_get(const mio_recipe *recipe, const char *parameter, doubl
     return part ? part->functions->get(part->object, own, value) : MIO_ERROR_ARGUMENT;
 }
 
+/* Parameters of a part that are listed. */
+static size_t listed(const mio_recipe *recipe, size_t part)
+{
+    return recipe->parts[part].functions->count(recipe->parts[part].object) - (part == PART_OPTIMIZER);
+}
+
+/* The part's own index of one of them. */
+static size_t own_index(const mio_recipe *recipe, size_t part, size_t index)
+{
+    return index + (part == PART_OPTIMIZER && index >= mio__part_find(&recipe->parts[part], "learning_rate"));
+}
+
 size_t mio_recipe_parameter_count(const mio_recipe *recipe)
 {
     size_t count = 0;
     for (size_t i = 0; recipe && i < PARTS; i++)
-        count += recipe->parts[i].functions->count(recipe->parts[i].object);
+        count += listed(recipe, i);
     return count;
 }
 
@@ -295,12 +316,12 @@ mio_status mio_recipe_parameter(const mio_recipe *recipe, size_t index, mio_para
     size_t at = index;
     for (size_t i = 0; i < PARTS; i++) {
         const mio__part *part = &recipe->parts[i];
-        const size_t count = part->functions->count(part->object);
+        const size_t count = listed(recipe, i);
         if (at < count) {
             mio_parameter_info full = {.struct_size = sizeof full};
             mio_status status = mio__struct_check(info, MIO__UP_TO(mio_parameter_info, name), "mio_parameter_info");
             if (!status)
-                status = part->functions->info(part->object, at, &full);
+                status = part->functions->info(part->object, own_index(recipe, i, at), &full);
             if (status)
                 return status;
             adapt_info(recipe, i, &full);

@@ -151,6 +151,35 @@ mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, dou
                                 c.predicts ? gradients : NULL);
 }
 
+/* Whether the encoder can take what the course gives it; fails as the step would. */
+static mio_status check_cut(const mio_trainer *trainer, const course *c)
+{
+    return mio__encoder_check_batch(trainer->encoder, c->cut.views, c->cut.count)
+               ? mio__fail(MIO_ERROR_STATE, "%s", mio_last_error())
+               : MIO_OK;
+}
+
+mio_status mio__step_check_last_batch(const mio_trainer *trainer)
+{
+    course c;
+    double batch, drop_last;
+    mio_status status = mio_loader_get(trainer->loader, "batch_size", &batch);
+    if (!status)
+        status = mio_loader_get(trainer->loader, "drop_last", &drop_last);
+    if (status || drop_last != 0)
+        return status;
+    const size_t last = mio_dataset_count(mio__loader_dataset(trainer->loader)) % (size_t)batch;
+    if (!last)
+        return MIO_OK;
+    status = choose_course(trainer, last, &c);
+    if (!status && last == 1 && !(trainer->loss->kind->flags & MIO__LOSS_ONE_PAIR))
+        return mio__fail(MIO_ERROR_STATE,
+                         "the last batch of an epoch would be one image, and loss '%s' compares images; let the "
+                         "loader's 'drop_last' be 1, or change its 'batch_size'",
+                         mio_loss_name(trainer->loss));
+    return status ? status : check_cut(trainer, &c);
+}
+
 mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
 {
     course c;
@@ -164,7 +193,7 @@ mio_status mio_trainer_tune(mio_trainer *trainer, double seconds)
     const size_t all = mio_dataset_count(mio__loader_dataset(trainer->loader));
     if (!status)
         status = choose_course(trainer, batch < (double)all ? (size_t)batch : all, &c);
-    if (!status && mio__encoder_check_batch(trainer->encoder, c.cut.views, c.cut.count))
-        status = mio__fail(MIO_ERROR_STATE, "%s", mio_last_error()); /* as a step would */
+    if (!status)
+        status = check_cut(trainer, &c);
     return status ? status : mio_encoder_tune(trainer->encoder, c.cut.views, c.cut.count, seconds);
 }

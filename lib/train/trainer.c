@@ -269,16 +269,6 @@ static void follow(mio_trainer *trainer, uint64_t total)
 
 /* ---- the report ---- */
 
-/* Value of one of the loss's parameters, or the fallback where it has none of that name. */
-static double loss_parameter(const mio_loss *loss, const char *name, double fallback)
-{
-    mio_parameter_info info = {.struct_size = sizeof info};
-    for (size_t i = 0; i < mio_loss_parameter_count(loss); i++)
-        if (!mio_loss_parameter(loss, i, &info) && !strcmp(info.name, name))
-            mio_loss_get(loss, name, &fallback);
-    return fallback;
-}
-
 static void sum_squares(void *argument, size_t item, size_t worker)
 {
     (void)worker;
@@ -304,20 +294,10 @@ static double gradient_norm(mio_trainer *trainer)
 
 static void measure(mio_trainer *trainer, size_t pairs, mio_step_report *report)
 {
-    const double temperature = loss_parameter(trainer->loss, "temperature", 1);
     const float *z1 = trainer->projections.values, *z2 = z1 + pairs * trainer->dim;
-    mio__measures measures;
     mio__monitor_measure(&trainer->monitor, pairs, trainer->dim, z1, z2,
-                         loss_parameter(trainer->loss, "positive_temperature", temperature),
-                         loss_parameter(trainer->loss, "negative_temperature", temperature), &measures);
-    report->positive_similarity = measures.positive_similarity;
-    report->negative_similarity = measures.negative_similarity;
-    report->pair_accuracy = measures.pair_accuracy;
-    report->alignment = measures.alignment;
-    report->uniformity = measures.uniformity;
-    report->channel_deviation = measures.channel_deviation;
-    report->effective_rank = measures.effective_rank;
-    report->mutual_information = measures.mutual_information;
+                         mio__loss_temperature(trainer->loss, "positive_temperature"),
+                         mio__loss_temperature(trainer->loss, "negative_temperature"), report);
     report->gradient_norm = gradient_norm(trainer);
 }
 
@@ -413,45 +393,28 @@ void mio_trainer_cancel(mio_trainer *trainer)
         atomic_store(&trainer->cancelled, 1);
 }
 
-/* An epoch's last batch, if short, is met at the epoch's end: what it cannot do is better refused now than after
-   hours. */
-static mio_status check_last_batch(const mio_trainer *trainer)
+/* Whether the run comes to the end of an epoch. */
+static int ends_epoch(const mio_trainer *trainer, uint64_t steps_per_epoch)
 {
-    double batch, drop_last;
-    uint64_t steps_per_epoch, epoch, step;
-    mio__cut cut;
-    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
-    if (!status)
-        status = mio_loader_get(trainer->loader, "batch_size", &batch);
-    if (!status)
-        status = mio_loader_get(trainer->loader, "drop_last", &drop_last);
-    if (status || drop_last != 0)
-        return status;
+    uint64_t epoch, step;
     mio__loader_position(trainer->loader, &epoch, &step);
-    const size_t last = mio_dataset_count(mio__loader_dataset(trainer->loader)) % (size_t)batch;
-    if (!last || trainer->steps_done + steps_per_epoch - step > total_steps(trainer, steps_per_epoch))
-        return MIO_OK;
-    status = mio__cut_make(trainer, 2, last, &cut);
-    if (!status && last == 1 && !(trainer->loss->kind->flags & MIO__LOSS_ONE_PAIR))
-        return mio__fail(MIO_ERROR_STATE,
-                         "the last batch of an epoch would be one image, and loss '%s' compares images; let the "
-                         "loader's 'drop_last' be 1, or change its 'batch_size'",
-                         mio_loss_name(trainer->loss));
-    return status ? status : mio__encoder_check_batch(trainer->encoder, cut.views, cut.count);
+    return trainer->steps_done + steps_per_epoch - step <= total_steps(trainer, steps_per_epoch);
 }
 
 mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user)
 {
     if (!trainer)
         return mio__settings_null("trainer");
-    const mio_status fits = check_last_batch(trainer);
+    uint64_t steps_per_epoch;
+    mio_status fits = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!fits && ends_epoch(trainer, steps_per_epoch))
+        fits = mio__step_check_last_batch(trainer);
     if (fits)
         return fits;
     for (;;) {
         if (atomic_exchange(&trainer->cancelled, 0))
             return mio__fail(MIO_ERROR_CANCELLED, "the run was cancelled after step %llu",
                              (unsigned long long)trainer->steps_done);
-        uint64_t steps_per_epoch;
         mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
         if (status)
             return status;

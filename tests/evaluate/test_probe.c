@@ -394,6 +394,23 @@ START_TEST(refusals)
 }
 END_TEST
 
+/* A bound that cannot be reached is said to be exclusive. */
+START_TEST(bounds_can_be_reached)
+{
+    mio_probe *probe;
+    mio_parameter_info info = {.struct_size = sizeof info};
+    ck_assert_int_eq(mio_probe_create(context, _i ? "sgd" : "exact", &probe), MIO_OK);
+    for (size_t i = 0; i < mio_probe_parameter_count(probe); i++) {
+        ck_assert_int_eq(mio_probe_parameter(probe, i, &info), MIO_OK);
+        ck_assert_int_eq(mio_probe_set(probe, info.name, info.maximum),
+                         info.maximum_exclusive ? MIO_ERROR_ARGUMENT : MIO_OK);
+        ck_assert_int_eq(mio_probe_set(probe, info.name, info.minimum),
+                         info.minimum_exclusive ? MIO_ERROR_ARGUMENT : MIO_OK);
+    }
+    mio_probe_release(probe);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("probe");
@@ -410,6 +427,7 @@ int main(void)
     tcase_add_test(tests, best_epoch_is_kept);
     tcase_add_loop_test(tests, divergence_is_an_error, 0, 2);
     tcase_add_loop_test(tests, refusals, 0, 2);
+    tcase_add_loop_test(tests, bounds_can_be_reached, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -144,6 +144,24 @@ START_TEST(last_image_is_checked_first)
 }
 END_TEST
 
+/* Where view 2 goes through the momentum encoder alone, view 1 of one image is alone in the encoder. */
+START_TEST(last_key_is_checked_first)
+{
+    mio_context *context = tiny_context(1);
+    mio_trainer *trainer;
+    ck_assert_int_eq(tiny_trainer(context, &(tiny_options){.loss = "moco", .join_views = 1}, &trainer), MIO_OK);
+    ck_assert_int_eq(mio_trainer_set(trainer, "momentum_encoder", 1), MIO_OK);
+    ck_assert_int_eq(mio_loader_set(trainer->loader, "batch_size", 71), MIO_OK); /* of 72 */
+    ck_assert_int_eq(mio_loader_set(trainer->loader, "drop_last", 0), MIO_OK);
+    ck_assert_int_eq(mio_trainer_set(trainer, "steps", 2), MIO_OK);
+    ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_ERROR_STATE);
+    ck_assert_msg(strstr(mio_last_error(), "one value") != NULL, "%s", mio_last_error());
+    ck_assert_uint_eq(mio_trainer_steps_done(trainer), 0);
+    mio_trainer_release(trainer);
+    mio_context_release(context);
+}
+END_TEST
+
 /* A micro-batch that holds the batch is the batch: the same bits. */
 START_TEST(enough_is_the_whole_batch)
 {
@@ -312,6 +330,7 @@ int main(void)
     tcase_add_test(tests, refusals);
     tcase_add_test(tests, last_batch_is_checked_first);
     tcase_add_test(tests, last_image_is_checked_first);
+    tcase_add_test(tests, last_key_is_checked_first);
     tcase_add_test(tests, memory_ceiling);
     suite_add_tcase(suite, tests);
     return tiny_main(suite);

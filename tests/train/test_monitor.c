@@ -92,10 +92,10 @@ static void free_batch(batch *b)
     free(b->z[1]);
 }
 
-static mio__measures measure(const batch *b, double positive, double negative)
+static mio_step_report measure(const batch *b, double positive, double negative)
 {
     mio__monitor monitor = {0};
-    mio__measures measures;
+    mio_step_report measures = {0};
     ck_assert_int_eq(mio__monitor_reserve(&monitor, context, b->pairs, b->dim), MIO_OK);
     mio__monitor_measure(&monitor, b->pairs, b->dim, b->z[0], b->z[1], positive, negative, &measures);
     mio__monitor_free(&monitor);
@@ -125,7 +125,7 @@ START_TEST(measures_are_their_definitions)
 {
     batch b = make_batch(sizes[_i].pairs, sizes[_i].dim, sizes[_i].noise);
     const double positive_temperature = 0.4, negative_temperature = 0.7;
-    const mio__measures found = measure(&b, positive_temperature, negative_temperature);
+    const mio_step_report found = measure(&b, positive_temperature, negative_temperature);
     double *u = unit_rows(&b), positives = 0, negatives = 0, right[2] = {0}, distance = 0, gaussian = 0, js[2] = {0};
     const size_t rows = 2 * b.pairs;
     double negative_count = 0, view_pairs = 0;
@@ -199,7 +199,7 @@ START_TEST(collapse_shows)
     for (size_t v = 0; v < 2; v++)
         for (size_t i = 0; i < 20 * 8; i++)
             b.z[v][i] = (float)(i % 8) + 1;
-    const mio__measures found = measure(&b, 0.5, 0.5);
+    const mio_step_report found = measure(&b, 0.5, 0.5);
     ck_assert_double_eq_tol(found.channel_deviation, 0, 1e-12);
     ck_assert_double_eq_tol(found.effective_rank, 1, 1e-5);
     ck_assert_double_eq_tol(found.uniformity, 0, 1e-12);
@@ -213,7 +213,7 @@ START_TEST(rows_of_zeros_stay_finite)
     batch b = make_batch(6, 4, 1);
     for (size_t i = 0; i < 6 * 4; i++)
         b.z[0][i] = b.z[1][i] = 0;
-    const mio__measures found = measure(&b, 0.5, 0.5);
+    const mio_step_report found = measure(&b, 0.5, 0.5);
     ck_assert_double_eq(found.effective_rank, 0);
     ck_assert_double_eq(found.alignment, 0);
     ck_assert_double_eq_tol(found.mutual_information, 0, 1e-12);
@@ -225,9 +225,9 @@ START_TEST(large_batches_are_sampled)
 {
     enum { DIM = 3 };
     batch b = make_batch(MIO__MONITOR_PAIRS + 100, DIM, 1);
-    const mio__measures all = measure(&b, 0.5, 0.5);
+    const mio_step_report all = measure(&b, 0.5, 0.5);
     batch first = {MIO__MONITOR_PAIRS, DIM, {b.z[0], b.z[1]}};
-    const mio__measures part = measure(&first, 0.5, 0.5);
+    const mio_step_report part = measure(&first, 0.5, 0.5);
     ck_assert_mem_eq(&all, &part, sizeof all);
     free_batch(&b);
 }
@@ -236,7 +236,7 @@ END_TEST
 START_TEST(threads_do_not_matter)
 {
     batch b = make_batch(100, 40, 1);
-    mio__measures found[3];
+    mio_step_report found[3];
     for (int i = 0; i < 3; i++) {
         mio_context_set(context, "threads", i == 0 ? 1 : i == 1 ? 2 : 5);
         found[i] = measure(&b, 0.5, 0.3);

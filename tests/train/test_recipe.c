@@ -172,6 +172,7 @@ START_TEST(parameters_are_the_parts)
         ck_assert_int_eq(mio_recipe_parameter(recipe, i, &info), MIO_OK);
         ck_assert_ptr_nonnull(strchr(info.name, '.'));
         ck_assert_ptr_nonnull(info.meaning);
+        ck_assert(isfinite(info.maximum) || info.maximum_exclusive || info.kind == MIO_PARAMETER_CHOICE);
         ck_assert_double_eq(get(recipe, info.name), info.default_value);
         ck_assert_int_eq(mio_recipe_set(recipe, info.name, info.default_value), MIO_OK);
     }
@@ -192,7 +193,8 @@ START_TEST(refusals_name_the_culprit)
                  {"optimiser.momentum", "optimizer."},
                  {"", "encoder."},
                  {".", "encoder."},
-                 {"loss.", "positive_temperature"}};
+                 {"loss.", "positive_temperature"},
+                 {"optimizer.learning_rate", "schedule.learning_rate"}};
     mio_recipe *recipe = new_recipe("mio-small");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         ck_assert_int_eq(mio_recipe_set(recipe, wrong[i].parameter, 1), MIO_ERROR_ARGUMENT);

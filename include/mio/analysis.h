@@ -67,7 +67,7 @@ MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t 
                                                    const double *gradients, const double *features, double *weights);
 
 /**
- * The product of the loss's Hessian by the rows with a direction: how the gradient of mio_loss_compute_f64 changes as
+ * Hessian-vector product: the Hessian of the loss with respect to the rows, times a direction: how the gradient of mio_loss_compute_f64 changes as
  * the raw rows move along it, through the normalisation. direction, product: 2 x pairs x dim, first the rows of z1;
  * they overlap nothing. What a loss learns or was given (tensors, labels) is held; its tensors' gradients are
  * overwritten, as by displacements and spectra.
@@ -110,7 +110,7 @@ MIO_API mio_status mio_analysis_hessian_spectrum(mio_loss *loss, size_t pairs, s
 /** How many numbers of an encoder are trained: all trainable tensors, in the order of mio_encoder_tensor. */
 MIO_API mio_status mio_analysis_encoder_weights(const mio_encoder *encoder, size_t *count);
 /**
- * The same product by an encoder's weights, for the training loss of one fixed batch: central differences of
+ * Hessian-vector product with respect to an encoder's weights, of the training loss of one fixed batch: central differences of
  * back-propagated gradients. direction, product: as many values as mio_analysis_encoder_weights says, in its order.
  *
  * images: 2 views x pairs x height x width x channels floats, normalised, as mio_encoder_forward takes them (each view
@@ -128,7 +128,7 @@ MIO_API mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mi
                                                         double *product);
 /**
  * Its spectrum, as mio_analysis_hessian_spectrum: each step is two passes forward and back.
- * Errors: both's; MIO_ERROR_ARGUMENT (an encoder without weights). Memory on top: (steps + 1) doubles a weight.
+ * Errors: those of mio_analysis_encoder_hessian_product and mio_analysis_hessian_spectrum; MIO_ERROR_ARGUMENT (an encoder without weights). Memory on top: (steps + 1) doubles a weight.
  */
 MIO_API mio_status mio_analysis_encoder_hessian_spectrum(mio_encoder *encoder, mio_loss *loss, size_t pairs,
                                                          const float *images, double step, size_t steps, uint64_t probe,

@@ -29,7 +29,8 @@ typedef enum mio_status {
     MIO_ERROR_IO = 3,          /**< the operating system refused to open, read, write or rename */
     MIO_ERROR_FORMAT = 4,      /**< a file is truncated, corrupt or of another kind */
     MIO_ERROR_UNSUPPORTED = 5, /**< this build or this CPU lacks the feature */
-    MIO_ERROR_STATE = 6,       /**< the call needs another call first */
+    MIO_ERROR_STATE = 6,       /**< another call must come first, or a value that the object holds or has just
+                                    computed is not finite */
     MIO_ERROR_CANCELLED = 7,   /**< a cancel request or a callback ended the call */
     MIO_ERROR_COMM = 8,        /**< reserved for training on several machines; no call returns it yet */
     MIO_ERROR_INTERNAL = 9     /**< a defect in libmio */

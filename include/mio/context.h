@@ -12,7 +12,7 @@ extern "C" {
 typedef struct mio_context mio_context;
 
 /**
- * Memory hook. Both functions are called from any thread, also at once. alloc returns NULL when out of memory; the
+ * Memory hook. Both functions may be called from several threads concurrently. alloc returns NULL when out of memory; the
  * alignment is a power of two. free receives the size and alignment that alloc was called with, and never NULL.
  */
 typedef struct mio_allocator {
@@ -27,8 +27,8 @@ typedef void (*mio_task)(void *argument, size_t index);
 
 /**
  * Thread hook: parallel_for calls task(argument, index) once for every index below count and returns when all have
- * returned. The tasks may run in any order, serially or on any threads; they never wait for each other. It is called
- * from any thread, also at once.
+ * returned. The tasks may run in any order, serially or on any threads; they never wait for each other. It may be
+ * called from several threads concurrently.
  */
 typedef struct mio_executor {
     size_t struct_size;                                                            /**< sizeof(mio_executor) */
@@ -44,7 +44,7 @@ typedef enum mio_log_level {
     MIO_LOG_DEBUG = 3
 } mio_log_level;
 
-/** Log hook: one formatted line without its newline. Called from any thread, also at once. */
+/** Log hook: one formatted line without its newline. May be called from several threads concurrently. */
 typedef struct mio_log {
     size_t struct_size;                                            /**< sizeof(mio_log) */
     void *user;                                                    /**< handed to write */

@@ -66,7 +66,7 @@ MIO_API mio_status mio_dataset_from_memory(mio_context *context, size_t count, s
 
 /**
  * Image callback: writes image `index` (height x width x channels bytes, packed) and its label (-1 for none). Returns
- * 0, or any other number to fail the read with MIO_ERROR_IO. Called from any thread, also at once.
+ * 0, or any other number to fail the read with MIO_ERROR_IO. May be called from several threads concurrently.
  */
 typedef struct mio_image_source {
     size_t struct_size;                                                         /**< sizeof(mio_image_source) */
@@ -74,7 +74,7 @@ typedef struct mio_image_source {
     int32_t (*read)(void *user, size_t index, uint8_t *pixels, int32_t *label); /**< 0 on success */
 } mio_image_source;
 /**
- * A dataset whose images come from a callback: each is read once, now, into the compact cache.
+ * A dataset whose images come from a callback: each is read once, now, and kept in memory.
  * Errors: MIO_ERROR_IO (the callback failed; the message names the image), MIO_ERROR_ARGUMENT (a NULL, an extent of 0),
  * MIO_ERROR_MEMORY.
  */

@@ -140,8 +140,8 @@ MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t inde
  * views, count: the batch of the mio_encoder_forward and mio_encoder_backward that will follow; views 0: calls of
  * mio_encoder_infer and mio_encoder_embed with so many images. Other batches keep the built-in choice, or the table's
  * from other calls of this function. Only what the parameter "algorithm" permits is tried, and only that is followed:
- * under "exact" there is nothing to choose. seconds: about how long to measure, at least three runs each; 0: no longer
- * than that. A choice changes the last bits of results. They depend on the table alone, not on the number of threads,
+ * under "exact" there is nothing to choose. seconds: about how long to measure in all; each method is timed at least
+ * three times however long that takes, and 0 stops there. A choice changes the last bits of results. They depend on the table alone, not on the number of threads,
  * so that whoever saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and
  * mio_trainer_restore brings it back.
  * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before. Memory while
@@ -244,7 +244,8 @@ MIO_API mio_status mio_encoder_get_gradient(const mio_encoder *encoder, const ch
 MIO_API mio_status mio_encoder_forward(mio_encoder *encoder, size_t views, size_t count, const float *images,
                                        float *features, float *projections);
 /**
- * Gradients of all weights for the last mio_encoder_forward, overwriting the previous ones.
+ * Gradients of all weights for the last mio_encoder_forward, overwriting the previous ones. Mind the order: the
+ * projections' gradient comes first here, the features come first in mio_encoder_forward.
  * grad_projections: views x count x projection_dim; grad_features: views x count x feature_dim; either may be NULL (0).
  * Errors: MIO_ERROR_STATE (no forward pass to go back over), MIO_ERROR_ARGUMENT (both NULL), MIO_ERROR_MEMORY.
  */

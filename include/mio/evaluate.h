@@ -24,7 +24,7 @@ typedef struct mio_knn mio_knn;
 
 /**
  * Makes a k-NN classifier. Parameters: "k" 200, "temperature" 0.1, "weighted" 1 (votes exp(s/temperature); 0: plain
- * votes). Both common conventions are thus (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn). All rows
+ * votes). Both common conventions can be set: (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn). All rows
  * of a bank smaller than k vote.
  * Ties go to the lowest class, then neighbours to the lowest index.
  */
@@ -115,7 +115,7 @@ typedef struct mio_finetune mio_finetune;
 
 /**
  * Makes a fine-tuning run on an encoder. Parameters: "epochs", "batch_size", "learning_rate", "momentum",
- * "weight_decay", "decay" (factor an epoch), "label_fraction" (stratified: 0.01, 0.1, 0.25, 0.5, 1), "seed". Training
+ * "weight_decay", "decay" (factor an epoch), "label_fraction" (share of the training images that is used, class by class; above 0, up to 1), "seed". Training
  * changes the encoder: load it again for the next run.
  */
 MIO_API mio_status mio_finetune_create(mio_encoder *encoder, mio_finetune **finetune);

@@ -98,8 +98,8 @@ MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *repor
 typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
 /**
  * Steps to the end ("epochs" or "steps"). callback may be NULL.
- * Errors: mio_trainer_step's, of an epoch's short last batch too that "micro_batch" would not divide, before the
- * first step; MIO_ERROR_CANCELLED.
+ * Errors: those of mio_trainer_step; a short last batch of an epoch that could not be stepped on (not a multiple of
+ * "micro_batch", or a single image) is refused before the first step; MIO_ERROR_CANCELLED.
  */
 MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
 /**
@@ -145,8 +145,9 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
  * "augment.crop_scale_min", "loader.batch_size", "encoder.depth", "encoder.precision", "projector.hidden",
  * "predictor.layers", "trainer.epochs". A "schedule.total" that neither the recipe nor the caller set becomes the
  * length of the run, and a "schedule.warmup" that the caller did not set at most a quarter of that. Parameters of the
- * augmentation that nobody set and that depend on the size of the views (blur, solarise, jitter) become those of the
- * run's views; shown are those of at most 32 pixels. Names that mio_recipe_parameter gives live as long as the recipe.
+ * augmentation that nobody set and that depend on the size of the views (blur, solarise, jitter) take the defaults for
+ * the run's view size when the trainer is built; until then mio_recipe_get and mio_recipe_parameter give those for views
+ * of at most 32 pixels. The learning rate is the schedule's: "optimizer.learning_rate" cannot be set. Names that mio_recipe_parameter gives live as long as the recipe.
  * One call at a time.
  */
 typedef struct mio_recipe mio_recipe;

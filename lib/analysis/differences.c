@@ -54,7 +54,7 @@ mio_status mio__analysis_check_function(const mio_loss *loss)
 {
     if (!loss)
         return mio__settings_null("loss");
-    return loss->kind->flags & MIO__LOSS_CONSTANTS
+    return loss->kind->flags & MIO__LOSS_STOP_GRADIENT
                ? mio__fail(
                      MIO_ERROR_UNSUPPORTED,
                      "loss '%s' has no Hessian: its gradient takes for constant what moves with the rows (targets, "

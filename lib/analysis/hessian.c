@@ -89,15 +89,15 @@ static mio_status difference_product(void *argument, const double *direction, do
     const uint32_t flags = h->loss->kind->flags;
     double *space = h->own + gradient.size, *held = space + 2 * gradient.size;
     memcpy(held, direction, gradient.size * sizeof *held);
-    if (flags & MIO__LOSS_ROWS)
+    if (flags & MIO__LOSS_DIRECTIONS)
         hold_zero_rows(h, held);
-    double reach = flags & MIO__LOSS_ROWS      ? reach_of_rows(h, held)
-                   : flags & MIO__LOSS_COLUMNS ? reach_of_columns(h, held, space)
-                                               : INFINITY;
+    double reach = flags & MIO__LOSS_DIRECTIONS ? reach_of_rows(h, held)
+                   : flags & MIO__LOSS_COLUMNS  ? reach_of_columns(h, held, space)
+                                                : INFINITY;
     if (reach == INFINITY) /* of neither kind, or a direction that moves neither */
         reach = mio__reach(gradient.size, h->own, held);
     const mio_status status = mio__difference(&gradient, h->own, MIO__DIFFERENCE_STEP * reach, held, space, product);
-    if (!status && flags & MIO__LOSS_ROWS)
+    if (!status && flags & MIO__LOSS_DIRECTIONS)
         hold_zero_rows(h, product);
     return status;
 }

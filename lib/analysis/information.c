@@ -15,7 +15,8 @@ static mio_status check(const mio_context *context, const double temperatures[2]
         if (!(temperatures[i] > 0 && isfinite(temperatures[i])))
             return mio__fail(MIO_ERROR_ARGUMENT, "the %s temperature is %g; it must be finite and above 0",
                              i ? "negative" : "positive", temperatures[i]);
-    const mio_status status = mio__struct_check(information, MIO__UP_TO(mio_mutual_information, jensen_shannon), "mio_mutual_information");
+    const mio_status status =
+        mio__struct_check(information, MIO__UP_TO(mio_mutual_information, jensen_shannon), "mio_mutual_information");
     if (status)
         return status;
     if (!z1 || !z2)

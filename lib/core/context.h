@@ -44,7 +44,8 @@ char *mio__copy_text(mio_context *context, const char *text);
 /** Number of workers that parallel work is cut into: scratch memory is sized by it before the work starts. */
 size_t mio__workers(const mio_context *context);
 
-/** For work under a lock: 1 under a host's executor, which may run other calls, that want the lock, while it waits. */
+/** Workers for work under a lock: 1 under a host's executor, whose threads might meanwhile take up another call that
+    waits for the same lock. */
 size_t mio__workers_locked(const mio_context *context);
 
 /** One item of parallel work. worker < workers; no two items run at once under one worker number. */

@@ -19,13 +19,17 @@ mio_status mio__fail(mio_status status, const char *format, ...)
     return status;
 }
 
-mio_status mio__refuse_name(const char *noun, const char *given, const char *(*name_at)(size_t index))
+size_t mio__find_name(const char *noun, const char *given, const char *(*name_at)(size_t index))
 {
     char known[sizeof last_error] = "";
     size_t used = 0;
+    for (size_t i = 0; given && name_at(i); i++)
+        if (!strcmp(given, name_at(i)))
+            return i;
     for (size_t i = 0; name_at(i) && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name_at(i));
-    return mio__fail(MIO_ERROR_ARGUMENT, "there is no %s '%.60s'; there are %s", noun, given ? given : "NULL", known);
+    mio__fail(MIO_ERROR_ARGUMENT, "there is no %s '%.60s'; there are %s", noun, given ? given : "NULL", known);
+    return MIO__NO_NAME;
 }
 
 const char *mio_last_error(void)

@@ -4,12 +4,14 @@
 
 #include <mio/common.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /** Records a failure in words (one line: the culprit and the remedy) and returns its status. */
 __attribute__((format(printf, 2, 3))) mio_status mio__fail(mio_status status, const char *format, ...);
 
-/** Refuses a name that no table has: "there is no NOUN 'given'; there are ...", with what name_at lists (NULL past its
-    end). */
-mio_status mio__refuse_name(const char *noun, const char *given, const char *(*name_at)(size_t index));
+/** The index of a name among those that name_at lists (NULL past its end), or MIO__NO_NAME after recording "there is no
+    NOUN 'given'; there are ...". given may be NULL, which is none of them. */
+size_t mio__find_name(const char *noun, const char *given, const char *(*name_at)(size_t index));
+#define MIO__NO_NAME SIZE_MAX
 
 #endif

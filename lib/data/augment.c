@@ -85,11 +85,8 @@ const char *mio_augment_name_at(size_t index)
 
 static const preset *find_preset(const char *name)
 {
-    for (size_t i = 0; name && i < PRESETS; i++)
-        if (!strcmp(name, presets[i].name))
-            return &presets[i];
-    mio__refuse_name("augmentation preset", name, mio_augment_name_at);
-    return NULL;
+    const size_t place = mio__find_name("augmentation preset", name, mio_augment_name_at);
+    return place == MIO__NO_NAME ? NULL : &presets[place];
 }
 
 /* Makes the preset's values the defaults of the object's own table, and its values. */

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_LIMIT = 16 };
+enum { FILES_LIMIT = 16, NAMES_LIMIT = 65536 };
 
 static const char *last_component(const char *path)
 {
@@ -118,4 +118,19 @@ mio_status mio__bundle_records(mio__stream *stream, size_t record_size, size_t *
         return mio__stream_fail(stream, 0, "%llu records are more than a dataset holds", (unsigned long long)count);
     *records = (size_t)count;
     return MIO_OK;
+}
+
+mio_status mio__bundle_class_names(mio__stream *stream, size_t classes, mio_dataset *dataset)
+{
+    char *text;
+    size_t size;
+    mio_status status = mio__stream_read_rest(stream, NAMES_LIMIT, &text, &size);
+    if (status)
+        return status;
+    status = mio__dataset_name_classes_by_lines(dataset, text, size);
+    mio__free(dataset->context, text);
+    if (!status && dataset->class_name_count != classes)
+        return mio__stream_fail(stream, size, "%zu class names; there are %zu classes", dataset->class_name_count,
+                                classes);
+    return status;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, RECORDS_AT_ONCE = 64, NAMES_LIMIT = 65536 };
+enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, RECORDS_AT_ONCE = 64 };
 
 /* One of the two datasets, one split. */
 typedef struct cifar {
@@ -79,25 +79,11 @@ static mio_status read_batch(cifar *work, size_t batch, mio__stream *stream)
     return status;
 }
 
-static mio_status read_names(cifar *work, mio__stream *stream)
-{
-    char *text;
-    size_t size;
-    mio_status status = mio__stream_read_rest(stream, NAMES_LIMIT, &text, &size);
-    if (status)
-        return status;
-    status = mio__dataset_name_classes_by_lines(work->dataset, text, size);
-    mio__free(work->dataset->context, text);
-    if (!status && work->dataset->class_name_count != work->classes)
-        return mio__stream_fail(stream, size, "%zu class names; there are %u classes", work->dataset->class_name_count,
-                                work->classes);
-    return status;
-}
-
 static mio_status read_file(void *argument, size_t file, mio__stream *stream)
 {
     cifar *work = argument;
-    return file < work->batches ? read_batch(work, file, stream) : read_names(work, stream);
+    return file < work->batches ? read_batch(work, file, stream)
+                                : mio__bundle_class_names(stream, work->classes, work->dataset);
 }
 
 mio_status mio__read_cifar10(const mio__source *source, mio_dataset *dataset)

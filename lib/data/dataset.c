@@ -269,12 +269,18 @@ mio_context *mio__dataset_context(const mio_dataset *dataset)
     return dataset->context;
 }
 
+/* From an image of a subset to the same image of the dataset that holds it. */
+static void to_parent(const mio_dataset **dataset, size_t *index)
+{
+    if (!(*dataset)->parent)
+        return;
+    *index = (*dataset)->indices[*index];
+    *dataset = (*dataset)->parent;
+}
+
 mio__pixels mio__dataset_pixels(const mio_dataset *dataset, size_t index)
 {
-    if (dataset->parent) {
-        index = dataset->indices[index];
-        dataset = dataset->parent;
-    }
+    to_parent(&dataset, &index);
     if (dataset->places)
         return dataset->places[index];
     return (mio__pixels){dataset->pixels + index * dataset->height * dataset->row_stride, dataset->height,
@@ -283,10 +289,7 @@ mio__pixels mio__dataset_pixels(const mio_dataset *dataset, size_t index)
 
 int32_t mio__dataset_label(const mio_dataset *dataset, size_t index)
 {
-    if (dataset->parent) {
-        index = dataset->indices[index];
-        dataset = dataset->parent;
-    }
+    to_parent(&dataset, &index);
     return dataset->labels ? dataset->labels[index] : -1;
 }
 
@@ -369,10 +372,7 @@ mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, cons
         return status;
     if (!name)
         return mio__fail(MIO_ERROR_ARGUMENT, "the place for the name is NULL");
-    if (dataset->parent) {
-        index = dataset->indices[index];
-        dataset = dataset->parent;
-    }
+    to_parent(&dataset, &index);
     if (!dataset->image_names)
         return mio__fail(MIO_ERROR_UNSUPPORTED,
                          "the dataset's images have no names; those of the formats 'folder' and 'flat' have");

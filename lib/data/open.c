@@ -21,12 +21,11 @@ const char *mio_dataset_format_at(size_t index)
 
 static mio_status find_format(const char *name, const struct format **format)
 {
-    for (size_t i = 0; i < FORMAT_COUNT; i++)
-        if (!strcmp(name, formats[i].name)) {
-            *format = &formats[i];
-            return MIO_OK;
-        }
-    return mio__refuse_name("dataset format", name, mio_dataset_format_at);
+    const size_t place = mio__find_name("dataset format", name, mio_dataset_format_at);
+    if (place == MIO__NO_NAME)
+        return MIO_ERROR_ARGUMENT;
+    *format = &formats[place];
+    return MIO_OK;
 }
 
 mio_status mio_dataset_open(mio_context *context, const char *format, const char *path, const char *split,

@@ -65,28 +65,13 @@ static mio_status read_labels(stl10 *work, mio__stream *stream)
     return status;
 }
 
-static mio_status read_names(stl10 *work, mio__stream *stream)
-{
-    char *text;
-    size_t size;
-    mio_status status = mio__stream_read_rest(stream, TEXT_LIMIT, &text, &size);
-    if (status)
-        return status;
-    status = mio__dataset_name_classes_by_lines(work->dataset, text, size);
-    mio__free(work->dataset->context, text);
-    if (!status && work->dataset->class_name_count != CLASSES)
-        return mio__stream_fail(stream, size, "%zu class names; there are %d classes", work->dataset->class_name_count,
-                                CLASSES);
-    return status;
-}
-
 static mio_status read_file(void *argument, size_t file, mio__stream *stream)
 {
     stl10 *work = argument;
     switch (file) {
     case FILE_IMAGES: return read_images(work, stream);
     case FILE_LABELS: return read_labels(work, stream);
-    case FILE_NAMES: return read_names(work, stream);
+    case FILE_NAMES: return mio__bundle_class_names(stream, CLASSES, work->dataset);
     default: return mio__stream_read_rest(stream, TEXT_LIMIT, &work->folds, &work->folds_size);
     }
 }

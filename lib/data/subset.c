@@ -146,8 +146,6 @@ mio_status mio_dataset_split(mio_dataset *dataset, double fraction, uint64_t see
         return mio__fail(MIO_ERROR_ARGUMENT, "%s is NULL", !dataset ? "the dataset" : "a place for a part");
     if (!(fraction > 0 && fraction < 1))
         return mio__fail(MIO_ERROR_ARGUMENT, "fraction is %g; it lies between 0 and 1, both exclusive", fraction);
-    if (dataset->count > UINT32_MAX)
-        return mio__fail(MIO_ERROR_ARGUMENT, "%zu images are too many to split; 4294967295 can be", dataset->count);
     split_work work = {0};
     const mio_status status = split_with(dataset, fraction, seed, &work, first, second);
     mio__free(dataset->context, work.members);

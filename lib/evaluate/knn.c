@@ -11,7 +11,7 @@
    TILES tiles of queries through the bank together: the bank comes from memory once for all of them. */
 enum { TILE = 64, TILES = 3 };
 
-/* Collected for each that is wanted before the worst are dropped. */
+/* A query's list is cut back to its best k once it holds this many times k. */
 enum { CANDIDATES = 2 };
 
 enum { PARAMETER_K, PARAMETER_TEMPERATURE, PARAMETER_WEIGHTED, PARAMETER_COUNT };

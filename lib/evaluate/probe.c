@@ -17,14 +17,12 @@ const char *mio_probe_name_at(size_t index)
 
 mio_status mio_probe_create(mio_context *context, const char *solver, mio_probe **probe)
 {
-    if (!context || !solver || !probe)
-        return mio__fail(MIO_ERROR_ARGUMENT, "the context, the solver's name or the place for the new probe is NULL");
-    const mio__solver *found = NULL;
-    for (size_t i = 0; i < SOLVERS; i++)
-        if (!strcmp(solver, solvers[i]->name))
-            found = solvers[i];
-    if (!found)
-        return mio__refuse_name("probe solver", solver, mio_probe_name_at);
+    if (!context || !probe)
+        return mio__fail(MIO_ERROR_ARGUMENT, "the context or the place for the new probe is NULL");
+    const size_t place = mio__find_name("probe solver", solver, mio_probe_name_at);
+    if (place == MIO__NO_NAME)
+        return MIO_ERROR_ARGUMENT;
+    const mio__solver *found = solvers[place];
     mio_probe *made = mio__alloc_zeroed(context, 1, sizeof *made);
     if (!made)
         return MIO_ERROR_MEMORY;

@@ -1,5 +1,7 @@
 #include "evaluate/rows.h"
 
+#include "core/finite.h"
+
 #include <math.h>
 
 mio_status mio__rows_check(const char *what, size_t count, size_t dim, const float *rows)
@@ -9,12 +11,10 @@ mio_status mio__rows_check(const char *what, size_t count, size_t dim, const flo
                          rows ? "the matrix is empty" : "the pointer is NULL");
     if (count > SIZE_MAX / sizeof(float) / dim)
         return mio__fail(MIO_ERROR_ARGUMENT, "%s: %zu x %zu values are more than memory can hold", what, count, dim);
-    for (size_t row = 0; row < count; row++)
-        for (size_t column = 0; column < dim; column++)
-            if (!isfinite(rows[row * dim + column]))
-                return mio__fail(MIO_ERROR_ARGUMENT, "%s: row %zu, column %zu is %g; features must be finite", what,
-                                 row, column, (double)rows[row * dim + column]);
-    return MIO_OK;
+    const size_t at = mio__first_not_finite(count * dim, rows);
+    return at == count * dim ? MIO_OK
+                             : mio__fail(MIO_ERROR_ARGUMENT, "%s: row %zu, column %zu is %g; features must be finite",
+                                         what, at / dim, at % dim, (double)rows[at]);
 }
 
 mio_status mio__labels_check(const char *what, size_t count, const int32_t *labels, size_t classes)

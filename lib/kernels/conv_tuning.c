@@ -12,17 +12,10 @@ void mio__tuning_free(mio__tuning *tuning)
     *tuning = (mio__tuning){.context = tuning->context};
 }
 
-static mio_status reserve(mio__tuning *tuning, size_t capacity)
+static mio_status reserve(mio__tuning *tuning, size_t rows)
 {
-    mio__tuning_row *rows = mio__alloc_zeroed(tuning->context, capacity, sizeof *rows);
-    if (!rows)
-        return MIO_ERROR_MEMORY;
-    if (tuning->count)
-        memcpy(rows, tuning->rows, tuning->count * sizeof *rows);
-    mio__free(tuning->context, tuning->rows);
-    tuning->rows = rows;
-    tuning->capacity = capacity;
-    return MIO_OK;
+    return mio__grow(tuning->context, (void **)&tuning->rows, &tuning->capacity, tuning->count, rows,
+                     sizeof *tuning->rows);
 }
 
 mio_status mio__tuning_copy(const mio__tuning *tuning, mio__tuning *copy)
@@ -52,11 +45,9 @@ static size_t find(const mio__tuning *tuning, const mio__tuning_key *key, const 
 mio_status mio__tuning_put(mio__tuning *tuning, const mio__tuning_row *row)
 {
     const size_t place = find(tuning, &row->key, row->target);
-    if (place == tuning->capacity) {
-        const mio_status status = reserve(tuning, place ? 2 * place : 32);
-        if (status)
-            return status;
-    }
+    const mio_status status = reserve(tuning, place + 1);
+    if (status)
+        return status;
     tuning->rows[place] = *row;
     tuning->count += place == tuning->count;
     return MIO_OK;

@@ -119,7 +119,7 @@ static mio_status check_number(const mio_loss *loss, const char *what, size_t gi
 mio_status mio__loss_check_given(mio_loss *loss, size_t pairs, size_t dim)
 {
     const unsigned flags = loss->kind->flags;
-    const int takes_labels = flags & MIO__LOSS_LABELS || loss->kind == &mio__loss_supcon;
+    const int takes_labels = (flags & (MIO__LOSS_LABELS | MIO__LOSS_MAY_LABEL)) != 0;
     mio_status status = MIO_OK;
     if (takes_labels)
         status = check_number(loss, "labels", loss->label_count, pairs, flags & MIO__LOSS_LABELS);

@@ -22,7 +22,7 @@ struct pass {
     double *largest;
 };
 
-/* ---- scratch: per worker, GROUP left tiles turned and a right tile converted ---- */
+/* ---- scratch: per worker, GROUP transposed left tiles and a right tile converted ---- */
 
 static size_t tile_rows_bytes(const mio__pair_plan *plan)
 {
@@ -56,14 +56,14 @@ void *mio__cross_gradient(const mio__pairs *pairs, size_t view)
 
 /* ---- one tile ---- */
 
-static void turn_tile(const mio__pair_plan *plan, const void *rows, void *turned)
+static void transpose_tile(const mio__pair_plan *plan, const void *rows, void *transposed)
 {
     for (size_t row = 0; row < plan->edge; row++)
         for (size_t k = 0; k < plan->width; k++)
             if (plan->wide)
-                ((double *)turned)[k * plan->edge + row] = ((const double *)rows)[row * plan->width + k];
+                ((double *)transposed)[k * plan->edge + row] = ((const double *)rows)[row * plan->width + k];
             else
-                ((float *)turned)[k * plan->edge + row] = ((const float *)rows)[row * plan->width + k];
+                ((float *)transposed)[k * plan->edge + row] = ((const float *)rows)[row * plan->width + k];
 }
 
 /* A right tile in the passes' type: as it lies, or converted into space. */
@@ -79,16 +79,6 @@ static const void *right_tile(const mio__cross *cross, size_t tile, void *space)
         else
             ((float *)space)[i] = (float)((const double *)cross->right.rows)[at + i];
     return space;
-}
-
-/* s[right row][left row] */
-static void find_similarities(const mio__pairs *pairs, const void *turned, const void *unit, void *s)
-{
-    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){edge, edge, width, turned, edge, unit, width, 1, s, edge, 0});
-    else
-        mio__gemm_run(&pairs->similarity, (const float *const *)&turned, (const float *const *)&unit, s, 1);
 }
 
 static void exclude(const mio__cross *cross, size_t i, size_t j, void *s)
@@ -117,13 +107,14 @@ static void walk(void *argument, size_t item, size_t worker)
     const size_t first = item * self->group, tiles = tiles_of(plan, cross->left.count);
     const size_t count = tiles - first < self->group ? tiles - first : self->group;
     char *s = (char *)pairs->tile_space + worker * MIO__PAIR_TILES * tile_bytes, *weight = s + tile_bytes;
-    char *turned = (char *)cross->scratch + worker * (GROUP + 1) * rows_bytes, *space = turned + GROUP * rows_bytes;
+    char *transposed = (char *)cross->scratch + worker * (GROUP + 1) * rows_bytes,
+         *space = transposed + GROUP * rows_bytes;
     for (size_t i = 0; i < count; i++)
-        turn_tile(plan, (const char *)cross->left.rows + (first + i) * rows_bytes, turned + i * rows_bytes);
+        transpose_tile(plan, (const char *)cross->left.rows + (first + i) * rows_bytes, transposed + i * rows_bytes);
     for (size_t j = 0; j < tiles_of(plan, cross->right.count); j++) {
         const void *unit = right_tile(cross, j, space);
         for (size_t i = 0; i < count; i++) {
-            find_similarities(pairs, turned + i * rows_bytes, unit, s);
+            mio__tile_cosines(pairs, transposed + i * rows_bytes, unit, s);
             exclude(cross, first + i, j, s);
             self->visit(self, first + i, j, s, weight, unit);
         }
@@ -140,23 +131,11 @@ static void run(pass *self)
     mio__parallel(cross->pairs->context, plan->workers, (tiles + self->group - 1) / self->group, walk, self);
 }
 
-static const mio__tile_loops *loops(const pass *self)
-{
-    const mio__pairs *pairs = self->cross->pairs;
-    return pairs->plan.wide ? &pairs->kernels->wide : &pairs->kernels->narrow;
-}
-
 /* gradient of left tile i += weight[right row][left row] x the right tile's unit vectors */
 static void pull_tile(const pass *self, size_t i, const void *weight, const void *unit)
 {
     const mio__pairs *pairs = self->cross->pairs;
-    const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    void *gradient = (char *)self->gradient + i * tile_rows_bytes(&pairs->plan);
-    if (pairs->plan.wide)
-        pairs->kernels->product(
-            &(mio__wide_product){width, edge, edge, unit, width, weight, 1, edge, gradient, width, 1});
-    else
-        mio__gemm_run(&pairs->pull_transposed, (const float *const *)&unit, (const float *const *)&weight, gradient, 1);
+    mio__tile_pull(pairs, (char *)self->gradient + i * tile_rows_bytes(&pairs->plan), unit, weight, 1);
 }
 
 /* ---- the passes ---- */
@@ -165,7 +144,7 @@ static void visit_sums(const pass *self, size_t i, size_t j, void *s, void *weig
 {
     (void)j, (void)weight, (void)unit;
     const size_t edge = self->cross->pairs->plan.edge;
-    loops(self)->sums(edge, self->rate, s, self->sums + i * edge, NULL);
+    mio__tile_loops_of(self->cross->pairs)->sums(edge, self->rate, s, self->sums + i * edge, NULL);
 }
 
 void mio__cross_log_sums(const mio__cross *cross, double rate, mio__log_sum *sums)
@@ -179,7 +158,7 @@ static void visit_exponentials(const pass *self, size_t i, size_t j, void *s, vo
 {
     (void)j;
     const size_t edge = self->cross->pairs->plan.edge;
-    loops(self)->exponentials(edge, self->rate, s, self->sums + i * edge, weight);
+    mio__tile_loops_of(self->cross->pairs)->exponentials(edge, self->rate, s, self->sums + i * edge, weight);
     pull_tile(self, i, weight, unit);
 }
 
@@ -193,8 +172,9 @@ void mio__cross_exponentials(const mio__cross *cross, double rate, mio__log_sum 
 static void visit_weights(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
 {
     const size_t edge = self->cross->pairs->plan.edge;
-    loops(self)->weights(edge, self->rate, s, self->of_left ? self->of_left + i * edge : no_weights,
-                         self->of_right ? self->of_right + j * edge : no_weights, 0, weight);
+    mio__tile_loops_of(self->cross->pairs)
+        ->weights(edge, self->rate, s, self->of_left ? self->of_left + i * edge : no_weights,
+                  self->of_right ? self->of_right + j * edge : no_weights, 0, weight);
     pull_tile(self, i, weight, unit);
 }
 
@@ -211,12 +191,7 @@ void mio__cross_pull(const mio__cross *cross, double rate, const mio__row_weight
 
 void mio__cross_settle(const mio__pairs *pairs, size_t count, mio__row_weight *weights)
 {
-    const size_t end = tiles_of(&pairs->plan, count) * pairs->plan.edge;
-    for (size_t i = 0; i < end; i++)
-        if (i >= count)
-            weights[i] = (mio__row_weight){0, 0};
-        else if (!pairs->plan.wide)
-            weights[i] = (mio__row_weight){weights[i].factor * exp(-weights[i].shift), 0};
+    mio__settle_weights(pairs, count, tiles_of(&pairs->plan, count) * pairs->plan.edge, weights);
 }
 
 static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *weight, const void *unit)
@@ -229,7 +204,7 @@ static void visit_nearest(const pass *self, size_t i, size_t j, void *s, void *w
         best[column] = j && column < left ? self->largest[i * edge + column] : -INFINITY;
         place[column] = EDGE; /* none in this tile */
     }
-    loops(self)->nearest(edge, s, best, place);
+    mio__tile_loops_of(self->cross->pairs)->nearest(edge, s, best, place);
     for (size_t column = 0; column < edge && column < left; column++) {
         if (place[column] < EDGE)
             self->nearest[i * edge + column] = j * edge + place[column];

@@ -65,9 +65,14 @@ static size_t strip_values(size_t width)
     return (width + ROWS) * BLOCK;
 }
 
+static int is_barlow(const mio_loss *loss)
+{
+    return loss->kind == &mio__loss_barlow_twins;
+}
+
 static int keeps_matrix(const mio_loss *loss, size_t rows, size_t width)
 {
-    return loss->kind == &mio__loss_barlow_twins && width <= rows;
+    return is_barlow(loss) && width <= rows;
 }
 
 static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
@@ -82,11 +87,12 @@ static size_t extra(const mio_loss *loss, const mio__pair_plan *plan)
     return total * (plan->wide ? sizeof(double) : sizeof(float)) + 9 * width * sizeof(double);
 }
 
-static columns carve(mio_loss *loss, int barlow)
+static columns carve(mio_loss *loss)
 {
     const mio__pair_plan *plan = &loss->pairs.plan;
     const mio__column_kernels *kernels = MIO__PICK(mio__column_loops_of);
-    columns work = {.loss = loss, .loops = &kernels->narrow, .pairs = plan->pairs, .dim = plan->dim, .barlow = barlow};
+    columns work = {.loss = loss, .loops = &kernels->narrow, .pairs = plan->pairs, .dim = plan->dim};
+    work.barlow = is_barlow(loss);
     if (plan->wide)
         work.loops = loss->pairs.batch.element == sizeof(double) ? &kernels->wide : &kernels->mixed;
     work.rows = padded(plan->pairs, ROWS);
@@ -345,42 +351,38 @@ static void visit_block(void *argument, size_t block, size_t worker)
         write_block(work, block, strip, along, strip + work->width * BLOCK * work->type);
 }
 
-static mio_status run_columns(mio_loss *loss, int barlow, double *value)
+static mio_status run_columns(mio_loss *loss, double *value)
 {
-    columns work = carve(loss, barlow);
+    columns work = carve(loss);
     const size_t blocks = work.width / BLOCK, workers = loss->pairs.plan.workers;
     make_products(loss, work.width);
     mio__parallel(loss->context, workers, blocks, measure_block, &work);
-    if (!barlow)
+    if (!work.barlow)
         choose_scales(&work);
     mio__parallel(loss->context, workers, blocks, standardize_block, &work);
     *value = 0;
     for (work.view = 0; work.view < 2; work.view++) {
-        if (barlow && work.view && !loss->pairs.batch.gradient[1])
+        if (work.barlow && work.view && !loss->pairs.batch.gradient[1])
             continue; /* the value came with the first view */
         mio__parallel(loss->context, workers, blocks, visit_block, &work);
-        for (size_t block = 0; (!barlow || !work.view) && block < blocks; block++)
+        for (size_t block = 0; (!work.barlow || !work.view) && block < blocks; block++)
             *value += work.values[block];
     }
     return MIO_OK;
-}
-
-static mio_status run_barlow(mio_loss *loss, double *value)
-{
-    return run_columns(loss, 1, value);
-}
-
-static mio_status run_vicreg(mio_loss *loss, double *value)
-{
-    return run_columns(loss, 0, value);
 }
 
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",
                                                barlow_parameters,
                                                1,
                                                .steepest = steepest_barlow,
-                                               .run = run_barlow,
+                                               .run = run_columns,
                                                .extra = extra,
-                                               .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
-const mio__loss_kind mio__loss_vicreg = {
-    "vicreg", vicreg_parameters, 3, .run = run_vicreg, .extra = extra, .flags = MIO__LOSS_NO_UNITS | MIO__LOSS_COLUMNS};
+                                               .flags = MIO__LOSS_COLUMNS,
+                                               .storage = MIO__PAIR_NOTHING};
+const mio__loss_kind mio__loss_vicreg = {"vicreg",
+                                         vicreg_parameters,
+                                         3,
+                                         .run = run_columns,
+                                         .extra = extra,
+                                         .flags = MIO__LOSS_COLUMNS,
+                                         .storage = MIO__PAIR_NOTHING};

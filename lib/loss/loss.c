@@ -22,19 +22,8 @@ const char *mio_loss_name_at(size_t index)
 
 static const mio__loss_kind *find_kind(const char *name)
 {
-    for (size_t i = 0; name && i < KIND_COUNT; i++)
-        if (!strcmp(name, kinds[i]->name))
-            return kinds[i];
-    mio__refuse_name("loss", name, mio_loss_name_at);
-    return NULL;
-}
-
-static mio__pair_storage storage_of(const mio__loss_kind *kind)
-{
-    return kind->flags & MIO__LOSS_NO_UNITS ? MIO__PAIR_NOTHING
-           : kind->flags & MIO__LOSS_ROWS   ? MIO__PAIR_ROWS_ALONE
-           : kind->flags & MIO__LOSS_PASSES ? MIO__PAIR_FOR_SEVERAL
-                                            : MIO__PAIR_FOR_PASSES;
+    const size_t place = mio__find_name("loss", name, mio_loss_name_at);
+    return place == MIO__NO_NAME ? NULL : kinds[place];
 }
 
 static mio_status make(mio_context *context, const mio__loss_kind *kind, const char *own_name, mio_loss **loss)
@@ -46,7 +35,7 @@ static mio_status make(mio_context *context, const mio__loss_kind *kind, const c
     made->context = mio_context_retain(context);
     made->pairs.context = context;
     made->pairs.keep_gradient = (kind->flags & MIO__LOSS_KEEP) != 0;
-    made->pairs.storage = storage_of(kind);
+    made->pairs.storage = kind->storage;
     made->kind = kind;
     if (own_name && !(made->own_name = mio__copy_text(context, own_name))) {
         mio_loss_release(made);
@@ -260,7 +249,7 @@ mio_status mio_loss_compute_f64(mio_loss *loss, size_t pairs, size_t dim, const 
 
 /* ---- questions ---- */
 
-static mio_status check_computed(const mio_loss *loss)
+mio_status mio__loss_check_computed(const mio_loss *loss)
 {
     if (!loss)
         return mio__settings_null("loss");
@@ -272,7 +261,7 @@ static mio_status check_computed(const mio_loss *loss)
 
 mio_status mio_loss_zero_rows(const mio_loss *loss, size_t *rows)
 {
-    const mio_status status = check_computed(loss);
+    const mio_status status = mio__loss_check_computed(loss);
     if (status)
         return status;
     if (!rows)
@@ -304,7 +293,7 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
 
 mio_status mio__loss_similarities(const mio_loss *loss, double *positive, double *negative)
 {
-    const mio_status status = check_computed(loss);
+    const mio_status status = mio__loss_check_computed(loss);
     if (!status) {
         *positive = loss->mean_positive;
         *negative = loss->mean_negative;

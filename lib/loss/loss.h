@@ -10,20 +10,18 @@
 
 /** What a kind asks of its callers. */
 enum {
-    MIO__LOSS_LABELS = 1,   /* cannot do without labels */
-    MIO__LOSS_INDICES = 2,  /* cannot do without indices */
-    MIO__LOSS_ONE_PAIR = 4, /* one pair is enough */
-    MIO__LOSS_KEEP = 8,     /* the value needs what the passes add to the gradient */
-    MIO__LOSS_TARGETS = 16, /* takes mio_loss_set_targets */
-    MIO__LOSS_QUEUE = 32,   /* takes mio_loss_set_queue */
-    MIO__LOSS_CONSTANTS =
-        64, /* its gradient takes something that moves with the rows for constant: it is no function's */
-    MIO__LOSS_PREDICTIONS = 128, /* its rows are predictions of the other view's targets */
-    MIO__LOSS_KEYS = 256,        /* view 2 has constant keys, and no gradient */
-    MIO__LOSS_ROWS = 512,        /* needs unit vectors for rectangular passes alone */
-    MIO__LOSS_NO_UNITS = 1024,   /* needs no unit vectors kept */
-    MIO__LOSS_PASSES = 2048,     /* walks over the same tiles more than once */
-    MIO__LOSS_COLUMNS = 4096     /* a function of the columns less their means */
+    MIO__LOSS_LABELS = 1,         /* cannot do without labels */
+    MIO__LOSS_INDICES = 2,        /* cannot do without indices */
+    MIO__LOSS_ONE_PAIR = 4,       /* one pair is enough */
+    MIO__LOSS_KEEP = 8,           /* the value needs what the passes add to the gradient */
+    MIO__LOSS_TARGETS = 16,       /* takes mio_loss_set_targets */
+    MIO__LOSS_QUEUE = 32,         /* takes mio_loss_set_queue */
+    MIO__LOSS_STOP_GRADIENT = 64, /* holds constant, in its gradient, what moves with the rows: no function has it */
+    MIO__LOSS_PREDICTIONS = 128,  /* its rows are predictions of the other view's targets */
+    MIO__LOSS_KEYS = 256,         /* view 2 has constant keys, and no gradient */
+    MIO__LOSS_DIRECTIONS = 512,   /* a function of the rows' directions whose forces are not known in parts */
+    MIO__LOSS_COLUMNS = 1024,     /* a function of the columns less their means */
+    MIO__LOSS_MAY_LABEL = 2048    /* uses labels where there are some */
 };
 
 enum { MIO__LOSS_NAME_LIMIT = 100 }; /* bytes of a caller's own */
@@ -42,6 +40,7 @@ typedef struct mio__loss_kind {
     /** Moves the state on by the batch just computed; run leaves it as it is. NULL: no state. */
     void (*advance)(mio_loss *loss);
     unsigned flags;
+    mio__pair_storage storage;
     /** Bytes of loss->extra at this shape; 0 on overflow. NULL: none. */
     size_t (*extra)(const mio_loss *loss, const mio__pair_plan *plan);
     /** Fills in the terms that its forces have, for a batch that was taken in. NULL: its forces are not known in
@@ -72,7 +71,7 @@ typedef struct mio__loss_tensor {
     float *value, *gradient;
 } mio__loss_tensor;
 
-/** The last unit vectors that a loss saw: count x width, padded with zeros to whole tiles of 64 rows. */
+/** The last unit vectors that a loss saw: count x width, padded with zeros to whole tiles of any edge. */
 typedef struct mio__loss_queue {
     size_t count, dim, width, next;
     size_t element; /* 4: float, 8: double */
@@ -159,12 +158,14 @@ void mio__loss_clear_gradient(const mio_loss *loss, size_t view);
  */
 mio_status mio__loss_similarities(const mio_loss *loss, double *positive, double *negative);
 
+/** Fails for NULL and before the first batch. */
+mio_status mio__loss_check_computed(const mio_loss *loss);
 /** Makes room for the moving averages of this many images, unseen ones at first, in a loss that has any. */
 mio_status mio__loss_reserve_indices(mio_loss *loss, size_t count);
 
 /* ---- batch.c: what is given beside the rows ---- */
 
-/** Checks labels, indices and targets against the shape of a batch and what the kind needs; numbers the classes. */
+/** Checks labels, indices and targets against the shape of a batch and what the kind needs; gives the pair engine the classes. */
 mio_status mio__loss_check_given(mio_loss *loss, size_t pairs, size_t dim);
 void mio__loss_free_given(mio_loss *loss);
 /** The unit vector, width values, of the target of a row, or of the row itself where none was given. */

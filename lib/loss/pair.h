@@ -44,8 +44,11 @@ typedef struct mio__pair_plan {
     size_t size;                 /* bytes of work space */
 } mio__pair_plan;
 
-/** Three exponents are the most that any loss has in one row. The largest edge of a tile. */
-enum { MIO__PAIR_TERMS = 3, MIO__PAIR_ROWS = 3, MIO__PAIR_TILES = 3, MIO__PAIR_EDGE = 64 };
+enum {
+    MIO__PAIR_TERMS = 3, /**< exponents in one row of any loss, at most */
+    MIO__PAIR_ROWS = 3,  /**< rows of scratch of a worker */
+    MIO__PAIR_TILES = 3, /**< tiles of scratch of a worker */
+};
 
 /** Which of the negatives a pass takes, where images have classes. */
 typedef enum mio__pair_choice { MIO__PAIR_ALL, MIO__PAIR_SAME_CLASS, MIO__PAIR_OTHER_CLASS } mio__pair_choice;
@@ -119,6 +122,16 @@ typedef double (*mio__pair_visit)(void *argument, size_t b);
 /** Visits all pairs; returns the sum of what they returned. */
 double mio__pairs_sum(mio__pairs *pairs, mio__pair_visit visit, void *argument);
 
+/** s[row of unit][row of transposed] = their cosines: one tile of unit vectors (edge x width) against another that lies
+    transposed (width x edge), all of the plan's type. */
+void mio__tile_cosines(const mio__pairs *pairs, const void *transposed, const void *unit, void *s);
+/** gradient (edge x width) += weight x unit; weight[row of gradient][row of unit], or that transposed. */
+void mio__tile_pull(const mio__pairs *pairs, void *gradient, const void *unit, const void *weight, int transposed);
+const mio__tile_loops *mio__tile_loops_of(const mio__pairs *pairs);
+/** For the loops: filling, from count to end, gets no weight; the narrow ones know no shift, which goes into the
+    factor. */
+void mio__settle_weights(const mio__pairs *pairs, size_t count, size_t end, mio__row_weight *weights);
+
 /**
  * What is done with a tile of cosines, s[row of tile right][row of tile left], -infinity for pairs that are left out
  * (itself, positives, filling, the other choice); left <= right, and each tile stands for both orders of its pairs, but
@@ -145,6 +158,8 @@ void mio__pairs_log_sums(mio__pairs *pairs, size_t term, double rate);
 void mio__pairs_all_log_sums(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[]);
 /** The logarithm of one of them. */
 double mio__log_sum_value(const mio__log_sum *sum, double rate);
+/** That of a row's term. */
+double mio__pairs_log_sum(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b);
 /**
  * Adds to the gradient of each slot i the sum over its negatives j and the terms t of
  * (factor_ti exp(rate_t s_ij - shift_ti) + factor_tj exp(rate_t s_ij - shift_tj)) unit_j,

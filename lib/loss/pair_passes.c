@@ -42,28 +42,23 @@ static void *rows_of_tile(const mio__pairs *pairs, void *array, size_t tile)
     return pairs->plan.wide ? (void *)((double *)array + offset) : (void *)((float *)array + offset);
 }
 
-/* s[row of right][row of left] */
-static void find_similarities(const mio__pairs *pairs, size_t left, size_t right, void *s)
+void mio__tile_cosines(const mio__pairs *pairs, const void *transposed, const void *unit, void *s)
 {
     const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    const void *a = rows_of_tile(pairs, pairs->transposed, left), *b = rows_of_tile(pairs, pairs->unit, right);
     if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){edge, edge, width, a, edge, b, width, 1, s, edge, 0});
+        pairs->kernels->product(&(mio__wide_product){edge, edge, width, transposed, edge, unit, width, 1, s, edge, 0});
     else
-        mio__gemm_run(&pairs->similarity, (const float *const *)&a, (const float *const *)&b, s, 1);
+        mio__gemm_run(&pairs->similarity, (const float *const *)&transposed, (const float *const *)&unit, s, 1);
 }
 
-/* gradient of tile `to` += weight x unit vectors of tile `from`. weight[row of to][row of from], or turned round. */
-static void pull_tile(const mio__pairs *pairs, size_t to, size_t from, const void *weight, int turned)
+void mio__tile_pull(const mio__pairs *pairs, void *gradient, const void *unit, const void *weight, int transposed)
 {
     const size_t edge = pairs->plan.edge, width = pairs->plan.width;
-    void *gradient = rows_of_tile(pairs, pairs->gradient, to);
-    const void *unit = rows_of_tile(pairs, pairs->unit, from);
     if (pairs->plan.wide)
-        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, turned ? 1 : edge,
-                                                     turned ? edge : 1, gradient, width, 1});
+        pairs->kernels->product(&(mio__wide_product){width, edge, edge, unit, width, weight, transposed ? 1 : edge,
+                                                     transposed ? edge : 1, gradient, width, 1});
     else
-        mio__gemm_run(turned ? &pairs->pull_transposed : &pairs->pull, (const float *const *)&unit,
+        mio__gemm_run(transposed ? &pairs->pull_transposed : &pairs->pull, (const float *const *)&unit,
                       (const float *const *)&weight, gradient, 1);
 }
 
@@ -89,15 +84,16 @@ static const uint32_t *classes_of(const mio__pairs *pairs, size_t tile)
     return pairs->class_of + tile * pairs->plan.edge % pairs->plan.slots_per_view;
 }
 
-static const mio__tile_loops *tile_loops(const mio__pairs *pairs)
+const mio__tile_loops *mio__tile_loops_of(const mio__pairs *pairs)
 {
     return pairs->plan.wide ? &pairs->kernels->wide : &pairs->kernels->narrow;
 }
 
 static void exclude_classes(const mio__pairs *pairs, mio__pair_choice choice, size_t left, size_t right, void *s)
 {
-    tile_loops(pairs)->leave_out(pairs->plan.edge, real_rows(pairs, left), real_rows(pairs, right),
-                                 classes_of(pairs, left), classes_of(pairs, right), choice == MIO__PAIR_OTHER_CLASS, s);
+    mio__tile_loops_of(pairs)->leave_out(pairs->plan.edge, real_rows(pairs, left), real_rows(pairs, right),
+                                         classes_of(pairs, left), classes_of(pairs, right),
+                                         choice == MIO__PAIR_OTHER_CLASS, s);
 }
 
 /* Takes out pairs of a row with itself, positive pairs and filling. */
@@ -144,7 +140,8 @@ static void meet(void *argument, size_t item, size_t worker)
                 continue;
             char *tile = self->keeps ? kept_tile(pairs, i, j) : s;
             if (!self->keeps || !pairs->kept_known) {
-                find_similarities(pairs, i, j, tile);
+                mio__tile_cosines(pairs, rows_of_tile(pairs, pairs->transposed, i), rows_of_tile(pairs, pairs->unit, j),
+                                  tile);
                 exclude_all(pairs, i, j, tile);
             }
             value += self->visit(self->argument, i, j, tile, weight);
@@ -208,15 +205,17 @@ static void pull_both(const mio__pairs *pairs, size_t left, size_t right, const 
 {
     if (!mio__pairs_wants_gradient(pairs))
         return;
-    pull_tile(pairs, right, left, weight, 0);
+    void *of_left = rows_of_tile(pairs, pairs->gradient, left), *of_right = rows_of_tile(pairs, pairs->gradient, right);
+    mio__tile_pull(pairs, of_right, rows_of_tile(pairs, pairs->unit, left), weight, 0);
     if (left != right)
-        pull_tile(pairs, left, right, weight, 1);
+        mio__tile_pull(pairs, of_left, rows_of_tile(pairs, pairs->unit, right), weight, 1);
 }
 
 static double visit_softplus(void *argument, size_t left, size_t right, void *s, void *weight)
 {
     const pass *self = argument;
-    const double value = tile_loops(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], 0, s, weight);
+    const double value =
+        mio__tile_loops_of(self->pairs)->softplus(self->pairs->plan.edge, self->rates[0], 0, s, weight);
     pull_both(self->pairs, left, right, weight);
     return left == right ? value : 2 * value;
 }
@@ -232,8 +231,8 @@ static double visit_across(void *argument, size_t left, size_t right, void *s, v
     const pass *self = argument;
     const mio__pairs *pairs = self->pairs;
     const size_t edge = pairs->plan.edge;
-    const double value = tile_loops(pairs)->softplus(edge, self->rates[0], self->bias, s, weight);
-    pairs->log_sums[0][left * edge].sum += tile_loops(pairs)->sum(edge, weight);
+    const double value = mio__tile_loops_of(pairs)->softplus(edge, self->rates[0], self->bias, s, weight);
+    pairs->log_sums[0][left * edge].sum += mio__tile_loops_of(pairs)->sum(edge, weight);
     pull_both(pairs, left, right, weight);
     return value;
 }
@@ -255,7 +254,7 @@ static double visit_sums(void *argument, size_t left, size_t right, void *s, voi
     const size_t edge = self->pairs->plan.edge;
     for (size_t t = 0; t < self->terms; t++) {
         mio__log_sum *sums = self->pairs->log_sums[self->first + t];
-        tile_loops(self->pairs)
+        mio__tile_loops_of(self->pairs)
             ->sums(edge, self->rates[t], chosen(self, t, left, right, s, space), sums + left * edge,
                    left == right ? NULL : sums + right * edge);
     }
@@ -285,6 +284,11 @@ double mio__log_sum_value(const mio__log_sum *sum, double rate)
     return rate * sum->peak + log(sum->sum);
 }
 
+double mio__pairs_log_sum(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b)
+{
+    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)], rate);
+}
+
 static double visit_weights(void *argument, size_t left, size_t right, void *s, void *weight)
 {
     const pass *self = argument;
@@ -292,27 +296,29 @@ static double visit_weights(void *argument, size_t left, size_t right, void *s, 
     const size_t edge = pairs->plan.edge;
     void *space = (char *)weight + tile_bytes(pairs);
     for (size_t t = 0; t < self->terms; t++)
-        tile_loops(pairs)->weights(edge, self->rates[t], chosen(self, t, left, right, s, space),
-                                   pairs->weights[t] + left * edge, pairs->weights[t] + right * edge, t > 0, weight);
+        mio__tile_loops_of(pairs)->weights(edge, self->rates[t], chosen(self, t, left, right, s, space),
+                                           pairs->weights[t] + left * edge, pairs->weights[t] + right * edge, t > 0,
+                                           weight);
     pull_both(pairs, left, right, weight);
     return 0;
 }
 
-/* The narrow loops know no shift: it goes into the factor. Filling gets no weight. */
-static void settle_weights(mio__pairs *pairs, mio__row_weight *weights)
+void mio__settle_weights(const mio__pairs *pairs, size_t count, size_t end, mio__row_weight *weights)
 {
-    for (size_t slot = 0; slot < 2 * pairs->plan.slots_per_view; slot++) {
-        if (slot % pairs->plan.slots_per_view >= pairs->plan.pairs)
-            weights[slot] = (mio__row_weight){0, 0};
+    for (size_t i = 0; i < end; i++)
+        if (i >= count)
+            weights[i] = (mio__row_weight){0, 0};
         else if (!pairs->plan.wide)
-            weights[slot] = (mio__row_weight){weights[slot].factor * exp(-weights[slot].shift), 0};
-    }
+            weights[i] = (mio__row_weight){weights[i].factor * exp(-weights[i].shift), 0};
 }
 
 void mio__pairs_pull_chosen(mio__pairs *pairs, size_t terms, const double rates[], const mio__pair_choice choices[])
 {
+    const mio__pair_plan *plan = &pairs->plan;
     for (size_t t = 0; t < terms; t++)
-        settle_weights(pairs, pairs->weights[t]);
+        for (size_t view = 0; view < 2; view++)
+            mio__settle_weights(pairs, plan->pairs, plan->slots_per_view,
+                                pairs->weights[t] + mio__pairs_slot(pairs, view, 0));
     walk_keeping(pairs, visit_weights, &(pass){.pairs = pairs, .terms = terms, .rates = rates, .choices = choices});
 }
 
@@ -326,7 +332,7 @@ static double visit_exponentials(void *argument, size_t left, size_t right, void
     const pass *self = argument;
     mio__log_sum columns[MIO__PAIR_EDGE] = {{0, 0}};
     double sum = 0;
-    tile_loops(self->pairs)->exponentials(self->pairs->plan.edge, self->rates[0], s, columns, weight);
+    mio__tile_loops_of(self->pairs)->exponentials(self->pairs->plan.edge, self->rates[0], s, columns, weight);
     for (size_t i = 0; i < self->pairs->plan.edge; i++)
         sum += columns[i].sum;
     pull_both(self->pairs, left, right, weight);

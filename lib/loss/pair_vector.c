@@ -247,9 +247,8 @@ static double narrow_softmax(size_t columns, size_t padded, double rate, double 
 static void narrow_exponentials(size_t edge, double rate, const void *similarities, mio__log_sum *columns,
                                 void *weights)
 {
-    enum { EDGE = 64 };
     const float *s = similarities, r = (float)rate;
-    float *weight = weights, column[EDGE] = {0};
+    float *weight = weights, column[MIO__PAIR_EDGE] = {0};
     for (size_t j = 0; j < edge; j++)
         for (size_t i = 0; i < edge; i += LANES)
             for (size_t l = 0; l < LANES; l++) {
@@ -263,9 +262,8 @@ static void narrow_exponentials(size_t edge, double rate, const void *similariti
 
 static void narrow_sums(size_t edge, double rate, const void *similarities, mio__log_sum *columns, mio__log_sum *rows)
 {
-    enum { EDGE = 64 };
     const float *s = similarities, r = (float)rate;
-    float column[EDGE] = {0};
+    float column[MIO__PAIR_EDGE] = {0};
     for (size_t j = 0; j < edge; j++) {
         float row[LANES] = {0};
         for (size_t i = 0; i < edge; i += LANES)
@@ -287,9 +285,8 @@ static void narrow_sums(size_t edge, double rate, const void *similarities, mio_
 static void narrow_weights(size_t edge, double rate, const void *similarities, const mio__row_weight *columns,
                            const mio__row_weight *rows, int accumulate, void *weights)
 {
-    enum { EDGE = 64 };
     const float *s = similarities, r = (float)rate;
-    float *weight = weights, factor[EDGE] = {0};
+    float *weight = weights, factor[MIO__PAIR_EDGE] = {0};
     for (size_t i = 0; i < edge; i++)
         factor[i] = (float)columns[i].factor;
     for (size_t j = 0; j < edge; j++) {

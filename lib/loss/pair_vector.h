@@ -7,8 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Rows are padded with zeros to a multiple of this many elements, and tiles have such an edge. */
-enum { MIO__PAIR_LANES = 16 };
+enum {
+    MIO__PAIR_LANES =
+        16, /**< rows are padded with zeros to a multiple of this many elements, and tiles have such an edge */
+    MIO__PAIR_EDGE = 64, /**< the largest edge of a tile */
+};
 
 /** The sum of exp(rate s) as exp(rate peak) x sum, peak the largest s. The narrow loops keep peak 0. */
 typedef struct mio__log_sum {

@@ -87,9 +87,17 @@ static mio_status run_simsiam(mio_loss *loss, double *value)
     return predict(loss, -0.5, 0, value);
 }
 
-const mio__loss_kind mio__loss_byol = {"byol", NULL, 0, .run = run_byol,
+const mio__loss_kind mio__loss_byol = {"byol",
+                                       NULL,
+                                       0,
+                                       .run = run_byol,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
-                                                MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};
-const mio__loss_kind mio__loss_simsiam = {"simsiam", NULL, 0, .run = run_simsiam,
+                                                MIO__LOSS_STOP_GRADIENT,
+                                       .storage = MIO__PAIR_NOTHING};
+const mio__loss_kind mio__loss_simsiam = {"simsiam",
+                                          NULL,
+                                          0,
+                                          .run = run_simsiam,
                                           .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS |
-                                                   MIO__LOSS_CONSTANTS | MIO__LOSS_NO_UNITS};
+                                                   MIO__LOSS_STOP_GRADIENT,
+                                          .storage = MIO__PAIR_NOTHING};

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-enum { WHOLE = 64 }; /* rows are padded to whole tiles of any edge */
-
 static size_t asked_rows(const mio_loss *loss)
 {
     double rows = 0;
@@ -16,7 +14,7 @@ static size_t asked_rows(const mio_loss *loss)
 /* An empty queue of this shape. */
 static mio_status make_queue(const mio_loss *loss, size_t count, size_t dim, size_t element, mio__loss_queue *queue)
 {
-    const size_t padded = (count + WHOLE - 1) / WHOLE * WHOLE;
+    const size_t padded = (count + MIO__PAIR_EDGE - 1) / MIO__PAIR_EDGE * MIO__PAIR_EDGE;
     size_t values;
     mio__loss_queue made = {count, dim,     (dim + MIO__PAIR_LANES - 1) / MIO__PAIR_LANES * MIO__PAIR_LANES,
                             0,     element, NULL};

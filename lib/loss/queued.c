@@ -208,7 +208,8 @@ const mio__loss_kind mio__loss_moco = {"moco",
                                        .advance = advance_moco,
                                        .extra = moco_extra,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_KEYS |
-                                                MIO__LOSS_QUEUE | MIO__LOSS_CONSTANTS | MIO__LOSS_ROWS};
+                                                MIO__LOSS_QUEUE | MIO__LOSS_STOP_GRADIENT | MIO__LOSS_DIRECTIONS,
+                                       .storage = MIO__PAIR_ROWS_ALONE};
 const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         nnclr_parameters,
                                         2,
@@ -217,4 +218,5 @@ const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         .advance = advance_nnclr,
                                         .extra = nnclr_extra,
                                         .flags = MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS | MIO__LOSS_QUEUE |
-                                                 MIO__LOSS_CONSTANTS | MIO__LOSS_ROWS};
+                                                 MIO__LOSS_STOP_GRADIENT | MIO__LOSS_DIRECTIONS,
+                                        .storage = MIO__PAIR_ROWS_ALONE};

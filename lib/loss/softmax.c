@@ -9,14 +9,12 @@
 
 #include <math.h>
 
+/* Places of the parameters. */
+enum { TEMPERATURE, SIGMA = 1, BETA = 1, PRIOR = 2 };
+
 static double steepest(const double *p)
 {
     return mio__rate(p[0]);
-}
-
-static double log_of_negatives(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b)
-{
-    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)], rate);
 }
 
 static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, double factor, double shift)
@@ -43,8 +41,6 @@ static void pull(mio__pairs *pairs, size_t terms, const double rates[])
 
 /* ---- nt_xent ---- */
 
-enum { TEMPERATURE, SECOND, THIRD };
-
 static const mio__parameter nt_xent_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the softmax over similarities"),
 };
@@ -56,7 +52,7 @@ static double visit_nt_xent(void *argument, size_t b)
     const double x = all->rate * pairs->similarity_of_pair[b];
     double value = 0, pulled = 0;
     for (size_t view = 0; view < 2; view++) {
-        const double gap = log_of_negatives(pairs, 0, all->rate, view, b) - x, soft = mio__softplus(gap);
+        const double gap = mio__pairs_log_sum(pairs, 0, all->rate, view, b) - x, soft = mio__softplus(gap);
         value += soft;
         pulled -= mio__sigmoid(gap);
         set_weight(pairs, 0, view, b, all->share * all->rate, x + soft);
@@ -103,7 +99,7 @@ static void bend_nt_xent(const mio_loss *loss, mio__forces *forces)
 
 static const mio__parameter dcl_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.1, "temperature of the similarities"),
-    [SECOND] = MIO__TEMPERATURE("sigma", 0.5, "temperature of the positives' weights"), /* dclw alone */
+    [SIGMA] = MIO__TEMPERATURE("sigma", 0.5, "temperature of the positives' weights"), /* dclw alone */
 };
 
 /* The log of the sum of exp(sharpness s) over positive pairs. sharpness 0, where all pairs weigh the same: plain dcl.
@@ -130,7 +126,7 @@ static double visit_decoupled(void *argument, size_t b)
     const double w = weight_of_positive(pairs, b, all->sharpness, all->positives);
     double value = -2 * w * all->rate * pairs->similarity_of_pair[b];
     for (size_t view = 0; view < 2; view++) {
-        const double sum = log_of_negatives(pairs, 0, all->rate, view, b);
+        const double sum = mio__pairs_log_sum(pairs, 0, all->rate, view, b);
         value += sum;
         set_weight(pairs, 0, view, b, all->share * all->rate, sum);
     }
@@ -157,7 +153,7 @@ static double compute_dcl(mio__pairs *pairs, const double *p)
 
 static double compute_dclw(mio__pairs *pairs, const double *p)
 {
-    return decoupled(pairs, p, mio__rate(p[SECOND]));
+    return decoupled(pairs, p, mio__rate(p[SIGMA]));
 }
 
 /* The weights of dclw's positives are constants, here as in its gradient. */
@@ -182,28 +178,28 @@ static void bend_dcl(const mio_loss *loss, mio__forces *forces)
 
 static void bend_dclw(const mio_loss *loss, mio__forces *forces)
 {
-    bend_decoupled(loss, forces, mio__rate(loss->settings.values[SECOND]));
+    bend_decoupled(loss, forces, mio__rate(loss->settings.values[SIGMA]));
 }
 
 /* ---- hcl ---- */
 
 static const mio__parameter hcl_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the similarities"),
-    [SECOND] = MIO__WEIGHT("beta", 1, "how much harder negatives count more; 0: all alike"),
-    [THIRD] = {"positive_prior", MIO_PARAMETER_REAL, 0.1, 0, 1, 0, 1, NULL,
+    [BETA] = MIO__WEIGHT("beta", 1, "how much harder negatives count more; 0: all alike"),
+    [PRIOR] = {"positive_prior", MIO_PARAMETER_REAL, 0.1, 0, 1, 0, 1, NULL,
                "assumed share of negatives that are of the positive's class", ""},
 };
 
 /* The sums' error grows where the presumed positives are taken out of them. */
 static double steepest_hcl(const double *p)
 {
-    return (1 + p[SECOND]) * mio__rate(p[TEMPERATURE]) / (1 - p[THIRD]);
+    return (1 + p[BETA]) * mio__rate(p[TEMPERATURE]) / (1 - p[PRIOR]);
 }
 
 /* One row: r = log(R) - x. Returns the row's loss and its derivatives by r and, with r held, by x. */
 static double hcl_row(const double *p, double n, double x, double r, double *by_r, double *by_x)
 {
-    const double prior = p[THIRD], least = n * exp(-mio__rate(p[TEMPERATURE]) - x);
+    const double prior = p[PRIOR], least = n * exp(-mio__rate(p[TEMPERATURE]) - x);
     *by_r = *by_x = 0;
     if (r > 50) { /* everything beside R is below rounding, and R may be beyond the range of double */
         *by_r = 1;
@@ -218,23 +214,22 @@ static double hcl_row(const double *p, double n, double x, double r, double *by_
     return log1p(q);
 }
 
-/* Exponents of the hard negatives' sum and of the plain one that they are set against; without beta the latter counts
-   them. */
 static double visit_hcl(void *argument, size_t b)
 {
     const softmax *all = argument;
-    const double *p = all->p, rates[2] = {(1 + p[SECOND]) * all->rate, p[SECOND] * all->rate};
+    /* Of the hard negatives' sum and of the plain one that it is set against; without beta the latter counts them. */
+    const double *p = all->p, rates[2] = {(1 + p[BETA]) * all->rate, p[BETA] * all->rate};
     mio__pairs *pairs = all->pairs;
     const double n = 2 * (double)pairs->plan.pairs - 2, log_n = log(n), x = all->rate * pairs->similarity_of_pair[b];
     double value = 0, pulled = 0;
     for (size_t view = 0; view < 2; view++) {
-        const double hard = log_of_negatives(pairs, 0, rates[0], view, b);
-        const double plain = p[SECOND] > 0 ? log_of_negatives(pairs, 1, rates[1], view, b) : log_n;
+        const double hard = mio__pairs_log_sum(pairs, 0, rates[0], view, b);
+        const double plain = p[BETA] > 0 ? mio__pairs_log_sum(pairs, 1, rates[1], view, b) : log_n;
         double by_r, by_x;
         value += hcl_row(p, n, x, log_n + hard - plain - x, &by_r, &by_x);
         pulled += by_x - by_r;
         set_weight(pairs, 0, view, b, all->share * by_r * rates[0], hard);
-        if (p[SECOND] > 0)
+        if (p[BETA] > 0)
             set_weight(pairs, 1, view, b, -all->share * by_r * rates[1], plain);
     }
     pairs->similarity_of_pair[b] = all->share * all->rate * pulled;
@@ -243,8 +238,8 @@ static double visit_hcl(void *argument, size_t b)
 
 static double compute_hcl(mio__pairs *pairs, const double *p)
 {
-    const double rate = mio__rate(p[TEMPERATURE]), rates[2] = {(1 + p[SECOND]) * rate, p[SECOND] * rate};
-    const size_t terms = p[SECOND] > 0 ? 2 : 1;
+    const double rate = mio__rate(p[TEMPERATURE]), rates[2] = {(1 + p[BETA]) * rate, p[BETA] * rate};
+    const size_t terms = p[BETA] > 0 ? 2 : 1;
     softmax all = {.pairs = pairs, .p = p, .rate = rate, .share = 0.5 / (double)pairs->plan.pairs};
     mio__pairs_all_log_sums(pairs, terms, rates, NULL);
     const double value = mio__pairs_sum(pairs, visit_hcl, &all);
@@ -264,9 +259,9 @@ static void hcl_slopes(const double *p, double n, mio__dual x, mio__dual r, mio_
 static void terms_of_hcl(const mio_loss *loss, mio__forces *forces)
 {
     const double *p = loss->settings.values, rate = mio__rate(p[TEMPERATURE]);
-    forces->terms = p[SECOND] > 0 ? 2 : 1;
-    forces->term[0] = (mio__term){.rate = (1 + p[SECOND]) * rate};
-    forces->term[1] = (mio__term){.rate = p[SECOND] * rate};
+    forces->terms = p[BETA] > 0 ? 2 : 1;
+    forces->term[0] = (mio__term){.rate = (1 + p[BETA]) * rate};
+    forces->term[1] = (mio__term){.rate = p[BETA] * rate};
 }
 
 static void bend_hcl(const mio_loss *loss, mio__forces *forces)
@@ -296,7 +291,7 @@ const mio__loss_kind mio__loss_nt_xent = {"nt_xent",
                                           1,
                                           .steepest = steepest,
                                           .compute = compute_nt_xent,
-                                          .flags = MIO__LOSS_PASSES,
+                                          .storage = MIO__PAIR_FOR_SEVERAL,
                                           .terms = terms_of_softmax,
                                           .bend = bend_nt_xent};
 const mio__loss_kind mio__loss_dcl = {"dcl",
@@ -304,7 +299,7 @@ const mio__loss_kind mio__loss_dcl = {"dcl",
                                       1,
                                       .steepest = steepest,
                                       .compute = compute_dcl,
-                                      .flags = MIO__LOSS_PASSES,
+                                      .storage = MIO__PAIR_FOR_SEVERAL,
                                       .terms = terms_of_softmax,
                                       .bend = bend_dcl};
 const mio__loss_kind mio__loss_dclw = {"dclw",
@@ -312,7 +307,8 @@ const mio__loss_kind mio__loss_dclw = {"dclw",
                                        2,
                                        .steepest = steepest,
                                        .compute = compute_dclw,
-                                       .flags = MIO__LOSS_CONSTANTS | MIO__LOSS_PASSES,
+                                       .flags = MIO__LOSS_STOP_GRADIENT,
+                                       .storage = MIO__PAIR_FOR_SEVERAL,
                                        .terms = terms_of_softmax,
                                        .bend = bend_dclw};
 const mio__loss_kind mio__loss_hcl = {"hcl",
@@ -320,6 +316,6 @@ const mio__loss_kind mio__loss_hcl = {"hcl",
                                       3,
                                       .steepest = steepest_hcl,
                                       .compute = compute_hcl,
-                                      .flags = MIO__LOSS_PASSES,
+                                      .storage = MIO__PAIR_FOR_SEVERAL,
                                       .terms = terms_of_hcl,
                                       .bend = bend_hcl};

@@ -116,6 +116,6 @@ const mio__loss_kind mio__loss_sogclr = {"sogclr",
                                          .steepest = steepest,
                                          .run = run,
                                          .advance = advance,
-                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_CONSTANTS |
-                                                  MIO__LOSS_PASSES,
+                                         .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_STOP_GRADIENT,
+                                         .storage = MIO__PAIR_FOR_SEVERAL,
                                          .extra = extra};

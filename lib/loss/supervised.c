@@ -32,11 +32,6 @@ static mio__row_weight *weight(mio__pairs *pairs, size_t term, size_t view, size
     return &pairs->weights[term][mio__pairs_slot(pairs, view, b)];
 }
 
-static double log_sum(const mio__pairs *pairs, size_t term, double rate, size_t view, size_t b)
-{
-    return mio__log_sum_value(&pairs->log_sums[term][mio__pairs_slot(pairs, view, b)], rate);
-}
-
 /* ---- supcon ---- */
 
 static const mio__parameter supcon_parameters[] = {
@@ -136,7 +131,7 @@ static double visit_supcon(void *argument, size_t b)
     const double x = rate * pairs->similarity_of_pair[b], others = 1 - 1 / positives(all->loss, b);
     double value = 2 * others * x, pulled = 2 * others;
     for (size_t view = 0; view < 2; view++) {
-        const double gap = log_sum(pairs, 0, rate, view, b) - x, soft = mio__softplus(gap);
+        const double gap = mio__pairs_log_sum(pairs, 0, rate, view, b) - x, soft = mio__softplus(gap);
         value += soft;
         pulled -= mio__sigmoid(gap);
         *weight(pairs, 0, view, b) = (mio__row_weight){factor, x + soft};
@@ -214,8 +209,9 @@ static double schane_row(const supervision *all, size_t view, size_t b, double *
     mio__pairs *pairs = &all->loss->pairs;
     const double *rates = all->rates, x = rates[1] * pairs->similarity_of_pair[b];
     const double negatives = 2 * (double)(pairs->plan.pairs - all->loss->class_size[b]);
-    const double hard = log_sum(pairs, 0, rates[0], view, b), plain = log_sum(pairs, 1, rates[1], view, b);
-    const double attract = mio__log_add(x, log_sum(pairs, 2, rates[1], view, b));
+    const double hard = mio__pairs_log_sum(pairs, 0, rates[0], view, b),
+                 plain = mio__pairs_log_sum(pairs, 1, rates[1], view, b);
+    const double attract = mio__log_add(x, mio__pairs_log_sum(pairs, 2, rates[1], view, b));
     const double gap = negatives > 0 ? log(negatives) + hard - plain - attract : -INFINITY;
     const double pulled = negatives > 0 ? all->share * mio__sigmoid(gap) : 0;
     *value += all->share * (log(positives(all->loss, b)) + (negatives > 0 ? mio__softplus(gap) : 0));
@@ -295,7 +291,8 @@ const mio__loss_kind mio__loss_supcon = {"supcon",
                                          .steepest = steepest,
                                          .run = run_supcon,
                                          .extra = extra_of_supcon,
-                                         .flags = MIO__LOSS_PASSES,
+                                         .flags = MIO__LOSS_MAY_LABEL,
+                                         .storage = MIO__PAIR_FOR_SEVERAL,
                                          .terms = terms_of_supcon,
                                          .bend = bend_supcon};
 const mio__loss_kind mio__loss_schane = {"schane",
@@ -303,6 +300,7 @@ const mio__loss_kind mio__loss_schane = {"schane",
                                          1,
                                          .steepest = steepest_schane,
                                          .run = run_schane,
-                                         .flags = MIO__LOSS_LABELS | MIO__LOSS_PASSES,
+                                         .flags = MIO__LOSS_LABELS,
+                                         .storage = MIO__PAIR_FOR_SEVERAL,
                                          .terms = terms_of_schane,
                                          .bend = bend_schane};

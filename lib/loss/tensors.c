@@ -258,9 +258,8 @@ mio_status mio_loss_get_gradient(const mio_loss *loss, const char *name, size_t 
     mio_status status = find_tensor(loss, name, values, &index);
     if (!status)
         status = check_count(&loss->tensors[index], name, count);
-    if (!status && !loss->computed)
-        status = mio__fail(MIO_ERROR_STATE, "loss '%s' has computed no batch yet; call mio_loss_compute first",
-                           mio_loss_name(loss));
+    if (!status)
+        status = mio__loss_check_computed(loss);
     if (!status)
         memcpy(values, loss->tensors[index].slope, count * sizeof *values);
     return status;

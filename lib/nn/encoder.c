@@ -85,16 +85,16 @@ mio_status mio__encoder_create(const mio__layers *layers, const mio__outputs *ou
     return status;
 }
 
-static size_t values_size(const mio_encoder *encoder)
+size_t mio__encoder_values_count(const mio_encoder *encoder)
 {
     const size_t count = encoder->graph.tensor_count;
     const mio__tensor *last = count ? &encoder->tensors[count - 1] : NULL;
-    return last ? (size_t)(last->value + last->stored - encoder->values) * sizeof *encoder->values : 0;
+    return last ? (size_t)(last->value - encoder->values) + last->stored : 0;
 }
 
 static void take_tensors(mio_encoder *encoder, const mio_encoder *from)
 {
-    memcpy(encoder->values, from->values, values_size(encoder));
+    memcpy(encoder->values, from->values, mio__encoder_values_count(encoder) * sizeof *encoder->values);
     mio__encoder_changed(encoder);
 }
 

@@ -22,6 +22,8 @@ typedef struct mio__tensor {
 } mio__tensor;
 
 mio_context *mio__encoder_context(const mio_encoder *encoder);
+/** Values of all tensors together, as stored: from the first tensor's on. */
+size_t mio__encoder_values_count(const mio_encoder *encoder);
 /** The tensors in order; they stay where they are as long as the encoder lives. */
 size_t mio__encoder_tensors(const mio_encoder *encoder, const mio__tensor **tensors);
 /** Gives trainable tensors their gradients, 0 at first, if they have none yet. Errors: MIO_ERROR_MEMORY. */

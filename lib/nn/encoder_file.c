@@ -262,20 +262,13 @@ static void free_contents(mio_context *context, contents *read)
     mio__free(context, read->own_values);
 }
 
-static size_t values_count(const mio_encoder *encoder)
-{
-    const size_t count = encoder->graph.tensor_count;
-    const mio__tensor *last = count ? &encoder->tensors[count - 1] : NULL;
-    return last ? (size_t)(last->value - encoder->values) + last->stored : 1;
-}
-
 /* fresh: values go straight into the encoder, which is thrown away if one of them is refused. */
 static mio_status read_contents(const mio_encoder *encoder, mio__archive *archive, int fresh, contents *read)
 {
     const size_t channels = encoder->graph.layers.items[0].channels, size = channels * sizeof(double);
     read->both = mio__alloc(encoder->context, 2 * size);
     if (!fresh)
-        read->own_values = mio__alloc_zeroed(encoder->context, values_count(encoder), sizeof *read->own_values);
+        read->own_values = mio__alloc_zeroed(encoder->context, mio__encoder_values_count(encoder), sizeof *read->own_values);
     read->values = fresh ? encoder->values : read->own_values;
     if (!read->both || !read->values)
         return MIO_ERROR_MEMORY;
@@ -328,7 +321,7 @@ static mio_status load_contents(mio_encoder *encoder, mio__archive *archive, int
         memcpy(encoder->mean, read.both, size);
         memcpy(encoder->deviation, read.both + size / sizeof(double), size);
         if (!fresh)
-            memcpy(encoder->values, read.values, values_count(encoder) * sizeof *read.values);
+            memcpy(encoder->values, read.values, mio__encoder_values_count(encoder) * sizeof *read.values);
         mio__encoder_changed(encoder);
     }
     free_contents(encoder->context, &read);

@@ -1,4 +1,5 @@
 /* The training pass: forward with batch statistics, backward to the gradients of all weights. */
+#include "core/finite.h"
 #include "kernels/elementwise.h"
 #include "nn/network.h"
 
@@ -128,21 +129,12 @@ static mio_status run_backward(mio_encoder *encoder, const mio__output_gradients
 mio_status mio__check_pixels(const mio_encoder *encoder, size_t count, const float *images)
 {
     const mio__layer *input = &encoder->graph.layers.items[0];
-    const size_t row = input->width * input->channels, rows = count * input->height;
-    for (size_t r = 0; r < rows; r++) {
-        const float *values = images + r * row;
-        float sum = 0; /* of zeros, unless one of them is no number */
-        for (size_t i = 0; i < row; i++)
-            sum += values[i] * 0;
-        if (sum == 0)
-            continue;
-        size_t i = 0;
-        while (isfinite(values[i]))
-            i++;
-        return mio__fail(MIO_ERROR_ARGUMENT, "image %zu, row %zu, column %zu, channel %zu is not finite",
-                         r / input->height, r % input->height, i / input->channels, i % input->channels);
-    }
-    return MIO_OK;
+    const size_t channels = input->channels, row = input->width * channels, all = count * input->height * row;
+    const size_t at = mio__first_not_finite(all, images);
+    return at == all
+               ? MIO_OK
+               : mio__fail(MIO_ERROR_ARGUMENT, "image %zu, row %zu, column %zu, channel %zu is not finite",
+                           at / row / input->height, at / row % input->height, at % row / channels, at % channels);
 }
 
 static mio_status check_outputs(const mio_encoder *encoder, const float *projections, const float *predictions)

@@ -63,11 +63,8 @@ const char *mio_optimizer_name_at(size_t index)
 
 static const mio__optimizer_kind *find_kind(const char *name)
 {
-    for (size_t i = 0; name && i < KIND_COUNT; i++)
-        if (!strcmp(name, kinds[i]->name))
-            return kinds[i];
-    mio__refuse_name("optimizer", name, mio_optimizer_name_at);
-    return NULL;
+    const size_t place = mio__find_name("optimizer", name, mio_optimizer_name_at);
+    return place == MIO__NO_NAME ? NULL : kinds[place];
 }
 
 mio_status mio_optimizer_create(mio_context *context, const char *name, mio_optimizer **optimizer)

@@ -125,12 +125,10 @@ mio_status mio_schedule_create(mio_context *context, const char *name, mio_sched
         return mio__settings_null("context");
     if (!schedule)
         return mio__fail(MIO_ERROR_ARGUMENT, "the place for the new schedule is NULL");
-    const schedule_kind *kind = NULL;
-    for (size_t i = 0; name && i < KIND_COUNT; i++)
-        if (!strcmp(name, kinds[i].name))
-            kind = &kinds[i];
-    if (!kind)
-        return mio__refuse_name("schedule", name, mio_schedule_name_at);
+    const size_t place = mio__find_name("schedule", name, mio_schedule_name_at);
+    if (place == MIO__NO_NAME)
+        return MIO_ERROR_ARGUMENT;
+    const schedule_kind *kind = &kinds[place];
     mio_schedule *made = mio__alloc_zeroed(context, 1, sizeof *made);
     if (!made)
         return MIO_ERROR_MEMORY;

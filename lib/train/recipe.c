@@ -68,11 +68,8 @@ const char *mio_recipe_meaning_at(size_t index)
 
 static const mio__recipe_kind *find_kind(const char *name)
 {
-    for (size_t i = 0; name && mio__recipe_kind_at(i); i++)
-        if (!strcmp(name, mio__recipe_kind_at(i)->name))
-            return mio__recipe_kind_at(i);
-    mio__refuse_name("recipe", name, mio_recipe_name_at);
-    return NULL;
+    const size_t place = mio__find_name("recipe", name, mio_recipe_name_at);
+    return place == MIO__NO_NAME ? NULL : mio__recipe_kind_at(place);
 }
 
 static mio_status make_loader(mio_recipe *recipe)

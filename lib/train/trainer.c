@@ -342,7 +342,8 @@ mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report)
 {
     if (!trainer)
         return mio__settings_null("trainer");
-    mio_status status = report ? mio__struct_check(report, MIO__UP_TO(mio_step_report, step), "mio_step_report") : MIO_OK;
+    mio_status status =
+        report ? mio__struct_check(report, MIO__UP_TO(mio_step_report, step), "mio_step_report") : MIO_OK;
     if (status)
         return status;
     const double start = mio__seconds();

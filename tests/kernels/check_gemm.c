@@ -5,6 +5,9 @@
 #include <check.h>
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { LONG_LIST = 600 };
@@ -119,6 +122,74 @@ START_TEST(streamed)
 END_TEST
 
 /* Lists longer than a generated kernel takes at once. */
+#ifndef MIO_DOUBLE
+/* ---- kernels for a thousand threads: libxsmm 1.17 shares its memory of kernels between threads 1024 apart ---- */
+
+enum { SHAPES = 24, ROUNDS = 20000, THREADS_BETWEEN = 1023 };
+
+static mio__gemm gemm_of(size_t shape)
+{
+    return mio__gemm_make(16, shape + 1, 8, 16, 8, 16, 0, 0, 0);
+}
+
+typedef struct maker {
+    mio__gemm expected[SHAPES];
+    atomic_int ready;
+    size_t wrong[2];
+} maker;
+
+static void *make_one(void *argument)
+{
+    (void)argument;
+    gemm_of(0);
+    return NULL;
+}
+
+/* index 0 or 1 of the maker that follows. */
+typedef struct half {
+    maker *all;
+    size_t index;
+} half;
+
+static void *make_many(void *argument)
+{
+    const half *self = argument;
+    maker *all = self->all;
+    gemm_of(self->index); /* takes its place in libxsmm */
+    atomic_fetch_add(&all->ready, 1);
+    while (atomic_load(&all->ready) < 3)
+        sched_yield();
+    for (size_t i = 0; i < ROUNDS * SHAPES; i++) {
+        const size_t shape = (i * (self->index ? 7 : 5) + i / SHAPES) % SHAPES;
+        all->wrong[self->index] += gemm_of(shape).jit != all->expected[shape].jit;
+    }
+    return NULL;
+}
+
+START_TEST(a_thousand_threads)
+{
+    static maker all;
+    half halves[2] = {{&all, 0}, {&all, 1}};
+    pthread_t threads[2], between;
+    for (size_t shape = 0; shape < SHAPES; shape++)
+        all.expected[shape] = gemm_of(shape);
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t k = 0; i && k < THREADS_BETWEEN; k++) {
+            ck_assert_int_eq(pthread_create(&between, NULL, make_one, NULL), 0);
+            pthread_join(between, NULL);
+        }
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, make_many, &halves[i]), 0);
+        while (atomic_load(&all.ready) <= (int)i)
+            sched_yield();
+    }
+    atomic_fetch_add(&all.ready, 1);
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(all.wrong[0] + all.wrong[1], 0);
+}
+END_TEST
+#endif
+
 START_TEST(long_lists)
 {
     static const size_t counts[] = {255, 256, 257, 512, LONG_LIST};
@@ -137,6 +208,9 @@ int main(void)
     tcase_add_loop_test(cases, shapes, 0, 8);
     tcase_add_loop_test(cases, streamed, 0, 3);
     tcase_add_loop_test(cases, long_lists, 0, 2);
+#ifndef MIO_DOUBLE
+    tcase_add_test(cases, a_thousand_threads);
+#endif
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -27,6 +27,16 @@ void mio__jit_start(void)
         close(handle);
 }
 
+/* libxsmm's first use asks atexit to unmap its kernels at the process's end, while other threads, or the host's own
+   handlers of the end, may still run them. In the shared library nothing else asks, and the linker's --wrap brings that
+   request here: the kernels stay until the process is gone. */
+int __wrap_atexit(void (*function)(void)) __attribute__((weak)); /* a host of libmio.a may have its own */
+int __wrap_atexit(void (*function)(void))
+{
+    (void)function;
+    return 0;
+}
+
 #ifdef MIO_HAVE_X86_VARIANTS
 mio__target_level mio__target(void)
 {

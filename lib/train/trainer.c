@@ -402,31 +402,33 @@ static int ends_epoch(const mio_trainer *trainer, uint64_t steps_per_epoch)
     return trainer->steps_done + steps_per_epoch - step <= total_steps(trainer, steps_per_epoch);
 }
 
+static mio_status run(mio_trainer *trainer, mio_step_callback callback, void *user)
+{
+    uint64_t steps_per_epoch;
+    mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+    if (!status && ends_epoch(trainer, steps_per_epoch))
+        status = mio__step_check_last_batch(trainer);
+    while (!status) {
+        if (atomic_load(&trainer->cancelled))
+            return mio__fail(MIO_ERROR_CANCELLED, "the run was cancelled after step %llu",
+                             (unsigned long long)trainer->steps_done);
+        status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
+        if (status || trainer->steps_done >= total_steps(trainer, steps_per_epoch))
+            return status;
+        mio_step_report report = {.struct_size = sizeof report};
+        status = mio_trainer_step(trainer, callback ? &report : NULL);
+        if (!status && callback && callback(user, &report))
+            status = mio__fail(MIO_ERROR_CANCELLED, "the callback ended the run after step %llu",
+                               (unsigned long long)trainer->steps_done);
+    }
+    return status;
+}
+
 mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user)
 {
     if (!trainer)
         return mio__settings_null("trainer");
-    uint64_t steps_per_epoch;
-    mio_status fits = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
-    if (!fits && ends_epoch(trainer, steps_per_epoch))
-        fits = mio__step_check_last_batch(trainer);
-    if (fits)
-        return fits;
-    for (;;) {
-        if (atomic_exchange(&trainer->cancelled, 0))
-            return mio__fail(MIO_ERROR_CANCELLED, "the run was cancelled after step %llu",
-                             (unsigned long long)trainer->steps_done);
-        mio_status status = mio_loader_steps_per_epoch(trainer->loader, &steps_per_epoch);
-        if (status)
-            return status;
-        if (trainer->steps_done >= total_steps(trainer, steps_per_epoch))
-            return MIO_OK;
-        mio_step_report report = {.struct_size = sizeof report};
-        status = mio_trainer_step(trainer, callback ? &report : NULL);
-        if (status)
-            return status;
-        if (callback && callback(user, &report))
-            return mio__fail(MIO_ERROR_CANCELLED, "the callback ended the run after step %llu",
-                             (unsigned long long)trainer->steps_done);
-    }
+    const mio_status status = run(trainer, callback, user);
+    atomic_store(&trainer->cancelled, 0); /* however this run ended: the request was for it */
+    return status;
 }

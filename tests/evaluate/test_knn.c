@@ -227,6 +227,58 @@ START_TEST(threads_and_batches_do_not_matter)
 }
 END_TEST
 
+/* ---- one index, several threads ---- */
+
+enum { SERVED_BANK = 500, SERVED = 60, SERVED_DIM = 24, SERVED_K = 5 };
+
+typedef struct client {
+    mio_knn *knn;
+    const float *queries;
+    size_t indices[SERVED * SERVED_K];
+    int32_t classes[SERVED];
+    int failed;
+} client;
+
+static void *ask_often(void *argument)
+{
+    client *c = argument;
+    for (size_t i = 0; i < 50; i++)
+        c->failed |=
+            mio_knn_search(c->knn, SERVED - i % 7, SERVED_DIM, c->queries, SERVED_K, c->indices, NULL) != MIO_OK ||
+            mio_knn_predict(c->knn, SERVED - i % 5, SERVED_DIM, c->queries, c->classes) != MIO_OK;
+    c->failed |= mio_knn_search(c->knn, SERVED, SERVED_DIM, c->queries, SERVED_K, c->indices, NULL) != MIO_OK ||
+                 mio_knn_predict(c->knn, SERVED, SERVED_DIM, c->queries, c->classes) != MIO_OK;
+    return NULL;
+}
+
+START_TEST(threads_share_an_index)
+{
+    enum { CLIENTS = 4 };
+    static client clients[CLIENTS];
+    pthread_t threads[CLIENTS];
+    int32_t labels[SERVED_BANK];
+    float *bank = random_rows(8, SERVED_BANK, SERVED_DIM), *queries = random_rows(9, SERVED, SERVED_DIM);
+    mio_knn *knn;
+    for (int32_t i = 0; i < SERVED_BANK; i++)
+        labels[i] = i % 7;
+    ck_assert_int_eq(mio_knn_create(context, &knn), MIO_OK);
+    ck_assert_int_eq(mio_knn_fit(knn, SERVED_BANK, SERVED_DIM, bank, labels), MIO_OK);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] = (client){.knn = knn, .queries = queries};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_often, &clients[i]), 0);
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert(!clients[i].failed);
+        ck_assert_mem_eq(clients[i].indices, clients[0].indices, sizeof clients[0].indices);
+        ck_assert_mem_eq(clients[i].classes, clients[0].classes, sizeof clients[0].classes);
+    }
+    mio_knn_release(knn);
+    free(bank);
+    free(queries);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     const float good[] = {1, 2, 3, 4}, bad[] = {1, 2, NAN, 4};
@@ -275,6 +327,7 @@ int main(void)
     tcase_add_test(tests, tied_votes_go_to_the_lowest_class);
     tcase_add_test(tests, extreme_temperatures_and_scales);
     tcase_add_test(tests, threads_and_batches_do_not_matter);
+    tcase_add_test(tests, threads_share_an_index);
     tcase_add_test(tests, refusals);
     tcase_add_test(tests, accuracy);
     suite_add_tcase(suite, tests);

@@ -173,6 +173,13 @@ static void on_signal(int number)
     mio_trainer_cancel(signalled);
 }
 
+static int32_t cancel_and_end(void *trainer, const mio_step_report *report)
+{
+    (void)report;
+    mio_trainer_cancel(trainer);
+    return 1;
+}
+
 START_TEST(cancel_ends_the_run)
 {
     mio_context *context = tiny_context(2);
@@ -193,6 +200,9 @@ START_TEST(cancel_ends_the_run)
     raise(SIGALRM);
     ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_ERROR_CANCELLED);
     tiny_run(trainer, 1, NULL); /* single steps are not cancelled */
+    ck_assert_int_eq(mio_trainer_run(trainer, cancel_and_end, trainer), MIO_ERROR_CANCELLED);
+    ck_assert_int_eq(mio_trainer_set(trainer, "steps", (double)mio_trainer_steps_done(trainer) + 2), MIO_OK);
+    ck_assert_int_eq(mio_trainer_run(trainer, NULL, NULL), MIO_OK); /* the request was for the run before */
     mio_trainer_release(trainer);
     mio_context_release(context);
 }

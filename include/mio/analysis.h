@@ -15,8 +15,8 @@ extern "C" {
  * add up to it, with the loss's parameters. For "mio", "mio_decoupled", "nt_xent", "dcl", "dclw", "hcl", "supcon",
  * "schane" and "siglip".
  *
- * attraction: by the row's positive, in supcon and schane by all rows of its label (where a softmax holds the positives
- * too, what is left of it, the softmax's share taken off); repulsion: by all other rows; l2: by mio's L2 term, else
+ * attraction: by the row's positive, in supcon and schane by all rows of its label (less the softmax's
+ * share, where the softmax holds the positives too); repulsion: by all other rows; l2: by mio's L2 term, else
  * zeros. Each of the three is 2 x pairs x dim, first the rows of z1, and may be NULL. z1, z2: pairs x dim, raw
  * projector outputs, as mio_loss_compute_f64 takes them; z1 and z2 may alias. Labels come from mio_loss_set_batch.
  * Errors: MIO_ERROR_UNSUPPORTED (another loss), MIO_ERROR_ARGUMENT (as mio_loss_compute_f64; a rate that is not
@@ -31,7 +31,7 @@ MIO_API mio_status mio_analysis_displacements(mio_loss *loss, size_t pairs, size
 /** Estimates of mutual information, in nats. The caller sets struct_size. */
 typedef struct mio_mutual_information {
     size_t struct_size;    /**< sizeof(mio_mutual_information) */
-    double jensen_shannon; /**< positive_pairs + negative_pairs: 0 where both look alike, at most 2 ln 2 */
+    double jensen_shannon; /**< positive_pairs + negative_pairs: 0 where all cosines are 0, at most 2 ln 2 */
     double positive_pairs; /**< ln 2 - mean softplus(-s / positive_temperature): grows as positives draw together */
     double negative_pairs; /**< ln 2 - mean softplus(s / negative_temperature): grows as negatives draw apart */
     double info_nce;       /**< ln(2 pairs - 1) less NT-Xent at positive_temperature: at most ln(2 pairs - 1) */
@@ -44,7 +44,7 @@ typedef struct mio_mutual_information {
  * Errors: MIO_ERROR_ARGUMENT (a NULL, struct_size not set, fewer than 2 pairs, a value that is not finite),
  * MIO_ERROR_MEMORY.
  * Work space: as mio_loss_compute_f64, for the call.
- * Thread-safety: safe while the loss's parameters stay.
+ * Thread-safety: safe, beside mio_loss_compute on the same loss too, while the loss's parameters stay.
  */
 MIO_API mio_status mio_analysis_mutual_information(mio_loss *loss, size_t pairs, size_t dim, const double *z1,
                                                    const double *z2, mio_mutual_information *information);
@@ -67,17 +67,17 @@ MIO_API mio_status mio_analysis_projector_gradient(mio_context *context, size_t 
                                                    const double *gradients, const double *features, double *weights);
 
 /**
- * Hessian-vector product: the Hessian of the loss with respect to the rows, times a direction: how the gradient of mio_loss_compute_f64 changes as
- * the raw rows move along it, through the normalisation. direction, product: 2 x pairs x dim, first the rows of z1;
- * they overlap nothing. What a loss learns or was given (tensors, labels) is held; its tensors' gradients are
- * overwritten, as by displacements and spectra.
+ * Hessian-vector product: the Hessian of the loss with respect to the rows, times a direction: how the gradient of
+ * mio_loss_compute_f64 changes as the raw rows move along it, through the normalisation. direction, product: 2 x
+ * pairs x dim, first the rows of z1; they overlap nothing. What a loss learns or was given (tensors, labels) is
+ * held; its tensors' gradients are overwritten, as by displacements and spectra.
  *
  * In closed form for "mio", "mio_decoupled", "nt_xent", "dcl", "hcl", "supcon", "schane" and "siglip". For
  * "barlow_twins", "vicreg", "cam", "prototype" and a caller's own loss with compute_f64 by central differences of the
  * gradient: about 1e-9 of the product, with a step of 1e-5 times the length of the row ("prototype"), of the centred
  * column ("barlow_twins", "vicreg") that moves the most for its length, or of all rows together. "prototype" holds rows
- * of zeros. The others, "byol", "dclw", "moco", "nnclr", "simsiam" and "sogclr", take for constant in their gradient
- * what moves with the rows: their product would belong to no function, and they are MIO_ERROR_UNSUPPORTED. Other errors
+ * of zeros. The others, "byol", "dclw", "moco", "nnclr", "simsiam" and "sogclr", hold constant in their gradient what
+ * moves with the rows, so it is the gradient of no function: MIO_ERROR_UNSUPPORTED. Other errors
  * as mio_loss_compute_f64; MIO_ERROR_ARGUMENT (a NULL, a direction that is not finite).
  * Work space: about twice that of mio_loss_compute_f64, for the call; no pairs x pairs matrix at any size.
  * Thread-safety: one call at a time on each loss.
@@ -110,8 +110,9 @@ MIO_API mio_status mio_analysis_hessian_spectrum(mio_loss *loss, size_t pairs, s
 /** How many numbers of an encoder are trained: all trainable tensors, in the order of mio_encoder_tensor. */
 MIO_API mio_status mio_analysis_encoder_weights(const mio_encoder *encoder, size_t *count);
 /**
- * Hessian-vector product with respect to an encoder's weights, of the training loss of one fixed batch: central differences of
- * back-propagated gradients. direction, product: as many values as mio_analysis_encoder_weights says, in its order.
+ * Hessian-vector product with respect to an encoder's weights, of the training loss of one fixed batch: central
+ * differences of back-propagated gradients. direction, product: as many values as mio_analysis_encoder_weights says,
+ * in its order.
  *
  * images: 2 views x pairs x height x width x channels floats, normalised, as mio_encoder_forward takes them (each view
  * by itself in batch norm). step: the weights move to either side by step times the length of all weights; 0:
@@ -128,7 +129,8 @@ MIO_API mio_status mio_analysis_encoder_hessian_product(mio_encoder *encoder, mi
                                                         double *product);
 /**
  * Its spectrum, as mio_analysis_hessian_spectrum: each step is two passes forward and back.
- * Errors: those of mio_analysis_encoder_hessian_product and mio_analysis_hessian_spectrum; MIO_ERROR_ARGUMENT (an encoder without weights). Memory on top: (steps + 1) doubles a weight.
+ * Errors: those of mio_analysis_encoder_hessian_product and mio_analysis_hessian_spectrum; MIO_ERROR_ARGUMENT (an
+ * encoder without weights). Memory on top: (steps + 1) doubles a weight.
  */
 MIO_API mio_status mio_analysis_encoder_hessian_spectrum(mio_encoder *encoder, mio_loss *loss, size_t pairs,
                                                          const float *images, double step, size_t steps, uint64_t probe,

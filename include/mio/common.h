@@ -42,8 +42,8 @@ MIO_API const char *mio_status_name(mio_status status);
 /**
  * The calling thread's last failure in words: the culprit and the remedy. Never NULL; "" before any failure. Success
  * does not clear it. The text is valid until the thread's next failure. Read it on the thread that made the call,
- * before that thread calls libmio again: runtimes that move work between threads must hold the thread so long, or copy
- * the text.
+ * before that thread calls libmio again: a runtime that moves work between threads must stay on that thread until it
+ * has copied the text.
  */
 MIO_API const char *mio_last_error(void);
 

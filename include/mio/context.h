@@ -12,8 +12,9 @@ extern "C" {
 typedef struct mio_context mio_context;
 
 /**
- * Memory hook. Both functions may be called from several threads concurrently. alloc returns NULL when out of memory; the
- * alignment is a power of two. free receives the size and alignment that alloc was called with, and never NULL.
+ * Memory hook. Both functions may be called from several threads concurrently. alloc returns NULL when out of
+ * memory; the alignment is a power of two. free receives the size and alignment that alloc was called with, and
+ * never NULL.
  */
 typedef struct mio_allocator {
     size_t struct_size;                                                     /**< sizeof(mio_allocator) */
@@ -60,7 +61,7 @@ typedef struct mio_context_options {
 } mio_context_options;
 
 /**
- * Makes a context with the library's own memory, threads and no log.
+ * Makes a context with the library's own memory and threads, and no log.
  * Ownership: the caller releases it.
  * Errors: MIO_ERROR_ARGUMENT (context NULL), MIO_ERROR_MEMORY.
  * Thread-safety: safe.
@@ -80,12 +81,12 @@ MIO_API void mio_context_release(mio_context *context);
  * Sets a named parameter: "threads" (how many threads the internal pool uses, and into how many workers the work is
  * cut under a host's executor; results do not depend on it) or "seed" (the root of every random stream).
  * Errors: MIO_ERROR_ARGUMENT names the parameter and its bounds.
- * Thread-safety: only while no other call runs in the context.
+ * Thread-safety: only while no other call runs in the context; a loader may be reading ahead.
  */
 MIO_API mio_status mio_context_set(mio_context *context, const char *parameter, double value);
 /** As mio_context_set, from text: a number, "true"/"false", or the name of a choice. */
 MIO_API mio_status mio_context_set_text(mio_context *context, const char *parameter, const char *text);
-/** Reads a named parameter. */
+/** Reads a named parameter. Thread-safety: not while one is set. */
 MIO_API mio_status mio_context_get(const mio_context *context, const char *parameter, double *value);
 /** Number of named parameters. */
 MIO_API size_t mio_context_parameter_count(const mio_context *context);

@@ -26,7 +26,7 @@ MIO_API const char *mio_dataset_format_at(size_t index);
  *   "cifar10"  the binary version: its folder, or the .tar.gz (or .tar) itself; split "train" or "test"
  *   "cifar100" likewise, fine labels (split "train:coarse" or "test:coarse" takes the 20 coarse ones)
  *   "stl10"    likewise; split "train", "test", "unlabeled", or "train:K" for fold K of 0..9
- *   "folder"   one sub-folder a class (sorted by name), JPEG and PNG inside at any depth; path is a folder, or a .tar.gz
+ *   "folder"   one sub-folder per class (sorted by name), JPEG and PNG inside at any depth; path is a folder, or a .tar.gz
  *              or .tar of such folders; split names a sub-folder of path, or is NULL
  *   "flat"     all JPEG and PNG images below path, without labels; path and split as for "folder"
  * Images of folders keep their own sizes up to a limit (mio_dataset_options), lie in the order of their names (bytes
@@ -46,8 +46,8 @@ typedef struct mio_dataset_options {
     size_t struct_size; /**< sizeof(mio_dataset_options) */
     /** "folder", "flat": larger images are reduced to this shorter side by averaging; default 256. */
     size_t shorter_side;
-    /** "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images; default: RGB unless
-        all are grey. */
+    /** "folder", "flat": 3 makes images RGB also where all are grey, for an encoder of colour images; default: RGB
+        unless all are grey. */
     size_t channels;
 } mio_dataset_options;
 /** As mio_dataset_open, with options. NULL options equal mio_dataset_open. Errors also: MIO_ERROR_ARGUMENT (channels

@@ -87,8 +87,8 @@ typedef enum mio_norm {
     MIO_NORM_AFFINE = 2 /**< batch norm */
 } mio_norm;
 /**
- * Any other head: `layers` linear layers with a ReLU after all but the last, before it hidden_norm, after the last
- * last_norm. Tensors are mlp.{0,2,...}.linear_layer.weight (and .bias) and .bn_layer.*; a name given before, like
+ * Any other head: `layers` linear layers: hidden_norm and a ReLU after all but the last, last_norm after the last.
+ * Tensors are mlp.{0,2,...}.linear_layer.weight (and .bias) and .bn_layer.*; a name given before, like
  * "projector.mlp", takes the place of "mlp".
  */
 MIO_API mio_node mio_builder_mlp(mio_builder *builder, mio_node input, size_t layers, size_t hidden, size_t out,
@@ -134,16 +134,16 @@ MIO_API size_t mio_encoder_parameter_count(const mio_encoder *encoder);
 MIO_API mio_status mio_encoder_parameter(const mio_encoder *encoder, size_t index, mio_parameter_info *info);
 
 /**
- * Measures which way of computing each convolution is fastest on this machine, with the context's threads, and lets the
- * encoder follow that: rows of a table of choices, in place of the built-in choice.
+ * Measures which way of computing each convolution is fastest on this machine, with the context's threads, and
+ * stores that in a table of choices, which the encoder follows in place of the built-in one.
  *
  * views, count: the batch of the mio_encoder_forward and mio_encoder_backward that will follow; views 0: calls of
  * mio_encoder_infer and mio_encoder_embed with so many images. Other batches keep the built-in choice, or the table's
  * from other calls of this function. Only what the parameter "algorithm" permits is tried, and only that is followed:
  * under "exact" there is nothing to choose. seconds: about how long to measure in all; each method is timed at least
- * three times however long that takes, and 0 stops there. A choice changes the last bits of results. They depend on the table alone, not on the number of threads,
- * so that whoever saves the table can repeat them; mio_encoder_save and mio_trainer_save keep it too, and
- * mio_trainer_restore brings it back.
+ * three times however long that takes, and 0 stops there. A choice changes the last bits of results. They depend on
+ * the table alone, not on the number of threads, so that whoever saves the table can repeat them; mio_encoder_save
+ * and mio_trainer_save keep it too, and mio_trainer_restore brings it back.
  * Errors: MIO_ERROR_ARGUMENT (count 0, a time below 0), MIO_ERROR_MEMORY; the encoder is then as before. Memory while
  * it measures: what one convolution at a time needs, its gradients, its weights as every method derives them and up
  * to 64 MiB that empty the cache between runs included.
@@ -223,7 +223,8 @@ MIO_API mio_status mio_encoder_tensor(const mio_encoder *encoder, size_t index, 
 /** Copies a tensor out, in PyTorch's layout; count must equal its size. Errors: MIO_ERROR_ARGUMENT. */
 MIO_API mio_status mio_encoder_get_tensor(const mio_encoder *encoder, const char *name, size_t count, float *values);
 /**
- * Copies a tensor in, in PyTorch's layout; count must equal its size. After it mio_encoder_backward needs a new mio_encoder_forward.
+ * Copies a tensor in, in PyTorch's layout; count must equal its size. After it mio_encoder_backward needs a new
+ * mio_encoder_forward.
  * Errors: MIO_ERROR_ARGUMENT (an unknown name, another count, a non-finite value: tensor and place are named).
  */
 MIO_API mio_status mio_encoder_set_tensor(mio_encoder *encoder, const char *name, size_t count, const float *values);
@@ -263,7 +264,7 @@ MIO_API mio_status mio_encoder_backward_predictions(mio_encoder *encoder, const 
 /**
  * Evaluation pass on normalised floats: running statistics, nothing kept or changed. Shapes as mio_encoder_forward.
  * Errors: MIO_ERROR_ARGUMENT (images NULL; projections of an encoder without a projector), MIO_ERROR_MEMORY.
- * Thread-safety: may run concurrently with itself and with mio_encoder_embed, not with a call that changes the encoder.
+ * Thread-safety: as mio_encoder_embed.
  */
 MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const float *images, float *features,
                                      float *projections);
@@ -276,8 +277,10 @@ MIO_API mio_status mio_encoder_infer(mio_encoder *encoder, size_t count, const f
  * features: count x feature_dim, written. With count 0 there is nothing to do, and both pointers may be NULL.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, another channel count, an extent of 0, a stride shorter than a row),
  * MIO_ERROR_MEMORY.
- * Thread-safety: may run concurrently with itself on one encoder and with calls that take a const mio_encoder, which
- * may run concurrently with each other; not with a call that changes it.
+ * Memory: the encoder keeps a work space for every call that ever ran at once.
+ * Thread-safety: may run concurrently with itself and mio_encoder_infer on one encoder, and with calls that take a
+ * const mio_encoder, which may run concurrently with each other; not with a call that changes it, as a step of its
+ * trainer.
  */
 MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t height, size_t width, size_t channels,
                                      size_t row_stride, const uint8_t *images, float *features);
@@ -289,9 +292,9 @@ MIO_API mio_status mio_encoder_embed(mio_encoder *encoder, size_t count, size_t 
 MIO_API mio_status mio_encoder_load(mio_context *context, const char *path, mio_encoder **encoder);
 /**
  * Saves an encoder: written to a temporary file beside path, synced, then renamed over it. The parameter
- * "batch_invariant" is the host's and not saved.
- * Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY, MIO_ERROR_STATE (a tensor is not finite, so that the file could not be loaded: it
- * is named, and the old file stays).
+ * "batch_invariant" is the host's and not saved, the others are.
+ * Errors: MIO_ERROR_IO, MIO_ERROR_MEMORY, MIO_ERROR_STATE (a tensor is not finite, so that the file could not be
+ * loaded: it is named, and the old file stays).
  */
 MIO_API mio_status mio_encoder_save(const mio_encoder *encoder, const char *path);
 

@@ -19,13 +19,14 @@ MIO_API mio_status mio_evaluate_embed(mio_encoder *encoder, const mio_dataset *d
 MIO_API mio_status mio_evaluate_accuracy(size_t count, const int32_t *labels, const int32_t *predictions,
                                          double *accuracy);
 
-/** Nearest-neighbour search and classification by cosine similarity. One call at a time. */
+/** Nearest-neighbour search and classification by cosine similarity. One call at a time, but mio_knn_search and
+    mio_knn_predict, which may run concurrently with themselves and each other. */
 typedef struct mio_knn mio_knn;
 
 /**
  * Makes a k-NN classifier. Parameters: "k" 200, "temperature" 0.1, "weighted" 1 (votes exp(s/temperature); 0: plain
- * votes). Both common conventions can be set: (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn). All rows
- * of a bank smaller than k vote.
+ * votes). Both common conventions can be set: (k 200, T 0.1: MoCo, lightly) and (k 20, T 0.07: DINO, solo-learn). In
+ * a bank of fewer than k rows all vote.
  * Ties go to the lowest class, then neighbours to the lowest index.
  */
 MIO_API mio_status mio_knn_create(mio_context *context, mio_knn **knn);
@@ -115,8 +116,8 @@ typedef struct mio_finetune mio_finetune;
 
 /**
  * Makes a fine-tuning run on an encoder. Parameters: "epochs", "batch_size", "learning_rate", "momentum",
- * "weight_decay", "decay" (factor an epoch), "label_fraction" (share of the training images that is used, class by class; above 0, up to 1), "seed". Training
- * changes the encoder: load it again for the next run.
+ * "weight_decay", "decay" (factor an epoch), "label_fraction" (share of the training images that is used, class by
+ * class; above 0, up to 1), "seed". Training changes the encoder: load it again for the next run.
  */
 MIO_API mio_status mio_finetune_create(mio_encoder *encoder, mio_finetune **finetune);
 /** Takes another reference; returns its argument. NULL is accepted. Thread-safety: safe. */

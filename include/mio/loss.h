@@ -48,13 +48,13 @@ MIO_API mio_status mio_loss_parameter(const mio_loss *loss, size_t index, mio_pa
  * range of float saturates at its largest value.
  * supcon takes labels, and is NT-Xent without; schane, cam, prototype need labels and sogclr indices
  * (mio_loss_set_batch); byol, simsiam, moco and nnclr take targets (mio_loss_set_targets), else z of the other view
- * stands for them as a constant; in moco z1 are queries, z2 keys, and grad_z2 is 0. Queues and moving averages move on
- * in a call that asks for a gradient, and stay in one that asks for the value alone.
+ * stands for them as a constant; in moco z1 are queries, z2 keys, and grad_z2 is 0. Only a call that asks for a
+ * gradient moves queues and moving averages on.
  * Errors: MIO_ERROR_STATE (labels or indices are missing; labels, indices or targets are of another shape than the
  * batch; the queue or a learnable tensor has another width), MIO_ERROR_ARGUMENT (fewer than 2 pairs where the loss has
- * negatives or statistics, dim 0, a label beyond "classes", a NULL or non-finite input: the message names array, row
- * and column), MIO_ERROR_MEMORY; of a custom loss what its callback returns, MIO_ERROR_STATE if it makes a gradient
- * that is not finite, and MIO_ERROR_UNSUPPORTED in double if it has no compute_f64.
+ * negatives or statistics within the batch, dim 0, a label beyond "classes", a NULL or non-finite input: the message
+ * names array, row and column), MIO_ERROR_MEMORY; of a custom loss what its callback returns, MIO_ERROR_STATE if it
+ * makes a gradient that is not finite, and MIO_ERROR_UNSUPPORTED in double if it has no compute_f64.
  * Work space: O(pairs x dim), kept by the loss; no pairs x pairs matrix at any size.
  * Numerics: sums in double, in an order that does not depend on the thread count. Where a temperature of negatives is
  * below 0.05 (hcl: 0.05 (1 + beta); schane: 0.1; siglip: scale or bias above 20) float would lose digits, and the

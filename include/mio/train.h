@@ -17,6 +17,7 @@ typedef struct mio_trainer mio_trainer;
  * Joins the parts of a training run, all kept alive: the optimizer gets the encoder's tensors (unless it has them), the
  * encoder needs a projector (and if it makes predictions, of the projections' width), the loader must give 2 views.
  * An optimizer serves one trainer: a step moves everything that it has.
+ * A call on the trainer is one on all its parts: meanwhile they have no other, nor a share in another trainer's call.
  * Errors: MIO_ERROR_ARGUMENT (a NULL, or parts that do not fit so), MIO_ERROR_STATE (a learnable tensor of the loss has
  * another width than the projections), MIO_ERROR_MEMORY; the optimizer is then as before.
  */
@@ -35,14 +36,15 @@ MIO_API void mio_trainer_release(mio_trainer *trainer);
  * 0: the projections stand for both. A step fails with MIO_ERROR_STATE where the encoder has no predictor.
  * "momentum_encoder" (0): targets (byol, simsiam, nnclr) or keys (moco, whose view 2 then goes through it alone) come
  * from a copy of the encoder made before the first step with it. After each step its weights keep the share "momentum"
- * (0.996) of themselves and take the rest from the encoder; "momentum_schedule" leaves that share constant or lets it
- * rise along half a cosine to 1 at the end of the run, whose length thus counts. Its batch norms take the statistics of
- * its own batches and have running statistics of their own, which are not averaged. It is part of checkpoints.
- * "micro_batch" (0: none): the encoder works on so many images of a view at once, and the loss still sees the whole
- * batch. All images are embedded, the loss gives the gradients of all projections, and each micro-batch is embedded
- * once more and back-propagated through; its weight gradients are added in order. Without batch norm that is the
- * gradient of the whole batch; batch norm takes the statistics of each micro-batch, and updates the running ones once
- * for each, in the order of the images. The batch must be a multiple of micro_batch, "join_views" 0.
+ * (0.996) of themselves and take the rest from the encoder; "momentum_schedule" leaves that share constant or raises
+ * it along half a cosine to 1 at the end of the run, so the run's length matters. Its batch norms take the
+ * statistics of its own batches and have running statistics of their own, which are not averaged. It is part of
+ * checkpoints. "micro_batch" (0: none): the encoder works on so many images of a view at once, and the loss still
+ * sees the whole batch. All images are embedded, the loss gives the gradients of all projections, and each
+ * micro-batch is embedded once more and back-propagated through; its weight gradients are added in order. Without
+ * batch norm that is the gradient of the whole batch; batch norm takes the statistics of each micro-batch, and
+ * updates the running ones once for each, in the order of the images. The batch must be a multiple of micro_batch,
+ * "join_views" 0.
  * Memory: for each image of a batch its views, 2 x height x width x channels floats in each of the loader's 1 +
  * "prefetch" slots, at most 8 rows of projections (12 where the loss has targets), and the loss's work space; for a
  * micro-batch the activations; the weights twice more for gradients and their sums, once more for a momentum encoder,
@@ -94,7 +96,8 @@ typedef struct mio_step_report {
  */
 MIO_API mio_status mio_trainer_step(mio_trainer *trainer, mio_step_report *report);
 
-/** Called after each step; 0 continues, any other number ends the run with MIO_ERROR_CANCELLED. */
+/** Called after each step; 0 continues, any other number ends the run with MIO_ERROR_CANCELLED. It may save, read
+    and cancel the trainer and embed with its encoder, not step, run, set or restore it. */
 typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
 /**
  * Steps to the end ("epochs" or "steps"). callback may be NULL.
@@ -104,7 +107,7 @@ typedef int32_t (*mio_step_callback)(void *user, const mio_step_report *report);
 MIO_API mio_status mio_trainer_run(mio_trainer *trainer, mio_step_callback callback, void *user);
 /**
  * Asks a running mio_trainer_run to end after its present step; where none runs, the next one ends before its first
- * step.
+ * step. A run takes the request with it, however it ends.
  * Thread-safety: from any thread; also async-signal-safe.
  */
 MIO_API void mio_trainer_cancel(mio_trainer *trainer);
@@ -129,11 +132,12 @@ MIO_API uint64_t mio_trainer_steps_done(const mio_trainer *trainer);
  */
 MIO_API mio_status mio_trainer_save(const mio_trainer *trainer, const char *path);
 /**
- * Restores a checkpoint into a trainer built from the same parts; the run then continues bit for bit. If anything does
- * not fit (the message says what) the trainer is unchanged. The parameters of all parts come back too, but for those
- * that no step depends on ("epochs", "steps", "monitor_interval", "prefetch") and for a schedule's "total" that is the
- * length of the run (see mio_recipe): a longer or shorter run stretches its schedule. Logs a warning if the kernel
- * target differs. A run in bf16 goes on in fp32, with a warning, where the CPU has no bf16.
+ * Restores a checkpoint into a trainer built from the same parts; the run then continues bit for bit. If anything
+ * does not fit (the message says what) the trainer is unchanged. The loader's augment is changed too: no other
+ * loader may be using it. The parameters of all parts come back too, but for those that no step depends on
+ * ("epochs", "steps", "monitor_interval", "prefetch") and for a schedule's "total" that is the length of the run
+ * (see mio_recipe): a longer or shorter run stretches its schedule. Logs a warning if the kernel target differs. A
+ * run in bf16 goes on in fp32, with a warning, where the CPU has no bf16.
  * Errors: MIO_ERROR_IO, MIO_ERROR_FORMAT (a broken file, or of another network or optimizer), MIO_ERROR_ARGUMENT (of
  * another loss, schedule or dataset), MIO_ERROR_MEMORY.
  */
@@ -146,9 +150,9 @@ MIO_API mio_status mio_trainer_restore(mio_trainer *trainer, const char *path);
  * "predictor.layers", "trainer.epochs". A "schedule.total" that neither the recipe nor the caller set becomes the
  * length of the run, and a "schedule.warmup" that the caller did not set at most a quarter of that. Parameters of the
  * augmentation that nobody set and that depend on the size of the views (blur, solarise, jitter) take the defaults for
- * the run's view size when the trainer is built; until then mio_recipe_get and mio_recipe_parameter give those for views
- * of at most 32 pixels. The learning rate is the schedule's: "optimizer.learning_rate" cannot be set. Names that mio_recipe_parameter gives live as long as the recipe.
- * One call at a time.
+ * the run's view size when the trainer is built; until then mio_recipe_get and mio_recipe_parameter give those for
+ * views of at most 32 pixels. The learning rate is the schedule's: "optimizer.learning_rate" cannot be set. Names
+ * that mio_recipe_parameter gives live as long as the recipe. One call at a time.
  */
 typedef struct mio_recipe mio_recipe;
 

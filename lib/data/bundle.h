@@ -24,7 +24,8 @@ mio_status mio__bundle_visit(const mio__source *source, const char *subfolder, s
                              const mio__bundle_file *files, mio__bundle_read read, void *argument);
 /** Number of records of record_size bytes in the file that begins here; MIO_ERROR_FORMAT unless they fill it. */
 mio_status mio__bundle_records(mio__stream *stream, size_t record_size, size_t *records);
-/** Names the dataset's classes by the lines of the file that begins here; MIO_ERROR_FORMAT unless there are `classes`. */
+/** Names the dataset's classes by the lines of the file that begins here; MIO_ERROR_FORMAT unless there are
+    `classes`. */
 mio_status mio__bundle_class_names(mio__stream *stream, size_t classes, mio_dataset *dataset);
 
 #endif

@@ -165,7 +165,8 @@ mio_status mio__loss_reserve_indices(mio_loss *loss, size_t count);
 
 /* ---- batch.c: what is given beside the rows ---- */
 
-/** Checks labels, indices and targets against the shape of a batch and what the kind needs; gives the pair engine the classes. */
+/** Checks labels, indices and targets against the shape of a batch and what the kind needs; gives the pair engine
+    the classes. */
 mio_status mio__loss_check_given(mio_loss *loss, size_t pairs, size_t dim);
 void mio__loss_free_given(mio_loss *loss);
 /** The unit vector, width values, of the target of a row, or of the row itself where none was given. */

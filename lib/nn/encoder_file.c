@@ -1,6 +1,6 @@
 /* An encoder's part of an archive: records encoder/graph, encoder/normalization, encoder/algorithm, encoder/precision
-   unless that is fp32, encoder/tuning (text) if there are measured choices, and the tensors (tensor_file.c). All
-   numbers little-endian. */
+   unless that is fp32, encoder/initialization unless that is torchvision's, encoder/tuning (text) if there are
+   measured choices, and the tensors (tensor_file.c). All numbers little-endian. */
 #include "nn/network.h"
 
 #include <math.h>
@@ -18,7 +18,7 @@ enum { GRAPH_HEADER = 6 * 4, LAYER_HEADER = 9 * 4, GRAPH_TAIL = 4 };
 
 static const char graph_record[] = "encoder/graph", norm_record[] = "encoder/normalization",
                   algorithm_record[] = "encoder/algorithm", precision_record[] = "encoder/precision",
-                  tensor_prefix[] = "encoder";
+                  initialization_record[] = "encoder/initialization", tensor_prefix[] = "encoder";
 
 static unsigned char *put32(unsigned char *bytes, size_t value)
 {
@@ -86,7 +86,7 @@ static mio_status write_graph(const mio_encoder *encoder, mio__archive_writer *w
 static mio_status write_small(const mio_encoder *encoder, mio__archive_writer *writer)
 {
     const size_t channels = encoder->graph.layers.items[0].channels, size = channels * sizeof(double);
-    unsigned char algorithm[4], precision[4];
+    unsigned char algorithm[4], precision[4], initialization[4];
     double *both = mio__alloc(encoder->context, 2 * size);
     if (!both)
         return MIO_ERROR_MEMORY;
@@ -94,11 +94,14 @@ static mio_status write_small(const mio_encoder *encoder, mio__archive_writer *w
     memcpy(both + channels, encoder->deviation, size);
     put32(algorithm, mio__encoder_algorithm(encoder));
     put32(precision, mio__encoder_precision(encoder));
+    put32(initialization, mio__encoder_initialization(encoder));
     mio_status status = mio__archive_put(writer, norm_record, both, 2 * size);
     if (!status)
         status = mio__archive_put(writer, algorithm_record, algorithm, sizeof algorithm);
     if (!status && mio__encoder_precision(encoder) != MIO__FP32)
         status = mio__archive_put(writer, precision_record, precision, sizeof precision);
+    if (!status && mio__encoder_initialization(encoder) != MIO__INITIALIZE_TORCHVISION)
+        status = mio__archive_put(writer, initialization_record, initialization, sizeof initialization);
     mio__free(encoder->context, both);
     return status;
 }
@@ -268,7 +271,8 @@ static mio_status read_contents(const mio_encoder *encoder, mio__archive *archiv
     const size_t channels = encoder->graph.layers.items[0].channels, size = channels * sizeof(double);
     read->both = mio__alloc(encoder->context, 2 * size);
     if (!fresh)
-        read->own_values = mio__alloc_zeroed(encoder->context, mio__encoder_values_count(encoder), sizeof *read->own_values);
+        read->own_values =
+            mio__alloc_zeroed(encoder->context, mio__encoder_values_count(encoder), sizeof *read->own_values);
     read->values = fresh ? encoder->values : read->own_values;
     if (!read->both || !read->values)
         return MIO_ERROR_MEMORY;
@@ -292,14 +296,20 @@ static mio_status read_choice(mio__archive *archive, const char *record, uint32_
     return MIO_OK;
 }
 
-/* How the encoder of the file computed. */
-static mio_status read_choices(mio__archive *archive, uint32_t *algorithm, uint32_t *precision)
+/* The parameters of the file's encoder. */
+typedef struct saved_choices {
+    uint32_t algorithm, precision, initialization;
+} saved_choices;
+
+static mio_status read_choices(mio__archive *archive, saved_choices *read)
 {
-    *precision = MIO__FP32;
-    const mio_status status = read_choice(archive, algorithm_record, MIO__CONV_FAST, algorithm);
-    if (status || !mio__archive_has(archive, precision_record))
-        return status;
-    return read_choice(archive, precision_record, MIO__BF16, precision);
+    *read = (saved_choices){.precision = MIO__FP32, .initialization = MIO__INITIALIZE_TORCHVISION};
+    mio_status status = read_choice(archive, algorithm_record, MIO__CONV_FAST, &read->algorithm);
+    if (!status && mio__archive_has(archive, precision_record))
+        status = read_choice(archive, precision_record, MIO__BF16, &read->precision);
+    if (!status && mio__archive_has(archive, initialization_record))
+        status = read_choice(archive, initialization_record, MIO__INITIALIZE_UNIFORM, &read->initialization);
+    return status;
 }
 
 /* A machine without bf16 can still use the weights, which are fp32. */
@@ -332,14 +342,16 @@ static mio_status read_encoder(mio_context *context, mio__archive *archive, mio_
 {
     mio_encoder *made = NULL;
     mio__tuning tuning = {.context = context};
-    uint32_t algorithm = 0, precision = 0;
+    saved_choices choices;
     mio_status status = read_network(context, archive, &made);
     if (!status)
-        status = read_choices(archive, &algorithm, &precision);
+        status = read_choices(archive, &choices);
     if (!status)
-        status = mio_encoder_set(made, "algorithm", algorithm);
+        status = mio_encoder_set(made, "algorithm", choices.algorithm);
     if (!status)
-        status = set_precision(made, precision);
+        status = mio_encoder_set(made, "initialization", choices.initialization);
+    if (!status)
+        status = set_precision(made, choices.precision);
     if (!status)
         status = load_contents(made, archive, 1);
     if (!status)
@@ -375,16 +387,16 @@ static mio_status compare_graph(const mio_encoder *encoder, mio__archive *archiv
 
 mio_status mio__encoder_restore(mio_encoder *encoder, mio__archive *archive)
 {
-    uint32_t algorithm, precision;
+    saved_choices choices;
     mio_status status = compare_graph(encoder, archive);
     if (!status)
-        status = read_choices(archive, &algorithm, &precision);
+        status = read_choices(archive, &choices);
     if (!status)
         status = load_contents(encoder, archive, 0);
-    if (!status && algorithm != (uint32_t)mio__encoder_algorithm(encoder))
+    if (!status && choices.algorithm != (uint32_t)mio__encoder_algorithm(encoder))
         mio__log(encoder->context, MIO_LOG_WARNING,
                  "the file was written with another convolution algorithm: results may differ in their last bits");
-    if (!status && precision != (uint32_t)mio__encoder_precision(encoder))
+    if (!status && choices.precision != (uint32_t)mio__encoder_precision(encoder))
         mio__log(encoder->context, MIO_LOG_WARNING, "the file was written in another precision: results will differ");
     return status;
 }

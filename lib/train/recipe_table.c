@@ -139,8 +139,8 @@ static const mio__recipe_setting small[] = {
     {NULL, 0},
 };
 
-/* What each recipe does otherwise than `small`. Learning rates: the better of two or so that were tried on CIFAR-10, two
-   epochs, one seed; nnclr and sogclr were tried at the base's alone. */
+/* What each recipe does otherwise than `small`. Learning rates: the better of two or so that were tried on CIFAR-10,
+   two epochs, one seed; nnclr and sogclr were tried at the base's alone. */
 
 /* mio-small's and mio-tiny's: of 0.05 to 0.5, the best for CIFAR-10 in two epochs. The paper's is 0.5. */
 static const mio__recipe_setting sharp[] = {

@@ -67,8 +67,8 @@ int mio__step_predicts(const mio_trainer *trainer);
 /** Gradients of all weights for a batch, and its loss. On failure running statistics may have changed, the rest has
     not. */
 mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, double *loss);
-/** Whether an epoch's last batch, if it is a short one, can be stepped on: better refused at the start of a run than after
-    hours. */
+/** Whether an epoch's last batch, if it is a short one, can be stepped on: better refused at the start of a run than
+    after hours. */
 mio_status mio__step_check_last_batch(const mio_trainer *trainer);
 /** Takes back what that gave the loss, labels, indices and targets, once the loss has moved on. */
 void mio__step_forget(const mio_trainer *trainer);

@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <mio/evaluate.h>
+#include <pthread.h>
 #include <stdio.h>
 
 enum { STREAM = 0xd00000 };

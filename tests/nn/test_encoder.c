@@ -382,6 +382,7 @@ START_TEST(saves_and_loads_every_bit)
     static uint8_t bytes[9 * PIXELS];
     float a[9 * FEATURES], b[9 * FEATURES];
     fill_bytes(bytes, sizeof bytes);
+    good(mio_encoder_set_text(encoder, "initialization", "uniform"));
     good(mio_encoder_save(encoder, path));
     good(mio_encoder_load(context, path, &loaded));
     good(mio_encoder_embed(encoder, 9, HEIGHT, WIDTH, 3, 0, bytes, a));
@@ -394,9 +395,10 @@ START_TEST(saves_and_loads_every_bit)
             memcmp(encoder->tensors[i].value, loaded->tensors[i].value, encoder->tensors[i].stored * sizeof(mio__real)),
             0);
     }
-    double algorithm;
+    double algorithm, initialization;
     good(mio_encoder_get(loaded, "algorithm", &algorithm));
-    ck_assert(algorithm == 1);
+    good(mio_encoder_get(loaded, "initialization", &initialization));
+    ck_assert(algorithm == 1 && initialization == 1);
     good(mio_encoder_initialize(loaded, 5));
     mio__archive *archive;
     good(mio__archive_open(context, path, &archive));

@@ -62,7 +62,6 @@ typedef struct mio_context_options {
 
 /**
  * Makes a context with the library's own memory and threads, and no log.
- * Ownership: the caller releases it.
  * Errors: MIO_ERROR_ARGUMENT (context NULL), MIO_ERROR_MEMORY.
  * Thread-safety: safe.
  */

@@ -112,8 +112,8 @@ MIO_API const char *mio_dataset_class_name(const mio_dataset *dataset, size_t la
  */
 MIO_API mio_status mio_dataset_image_name(const mio_dataset *dataset, size_t index, const char **name);
 
-/** The images at the given indices, in that order, sharing the pixels of the parent, which it keeps alive; the caller
-    releases it. Errors: MIO_ERROR_ARGUMENT (no such image; none at all), MIO_ERROR_MEMORY. */
+/** The images at the given indices, in that order, sharing the pixels of the parent. Errors: MIO_ERROR_ARGUMENT (no
+    such image; none at all), MIO_ERROR_MEMORY. */
 MIO_API mio_status mio_dataset_subset(mio_dataset *dataset, size_t count, const size_t *indices, mio_dataset **subset);
 /**
  * Splits at random into two: the first gets `fraction` of the images, class by class where there are labels (rounded to

@@ -16,7 +16,6 @@ MIO_API const char *mio_loss_name_at(size_t index);
 
 /**
  * Makes a loss by name ("mio", "nt_xent", ...) with its default parameters.
- * Ownership: the caller releases it; it keeps the context alive.
  * Errors: MIO_ERROR_ARGUMENT (unknown name; the message lists the known ones), MIO_ERROR_MEMORY.
  */
 MIO_API mio_status mio_loss_create(mio_context *context, const char *name, mio_loss **loss);

@@ -1,5 +1,4 @@
-/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. What a _create gives, the
-   caller releases. */
+/* libmio: optimizers over named arrays, and learning-rate schedules. Both usable alone. */
 #ifndef MIO_OPTIM_H
 #define MIO_OPTIM_H
 

@@ -31,7 +31,7 @@ static void find_slopes(const mio__curvature *c, size_t left, size_t right, doub
     pairs->kernels->product(
         &(mio__wide_product){edge, edge, width, transposed + at, edge, c->moved + to, width, 1, slope, edge, 0});
     pairs->kernels->product(
-        &(mio__wide_product){edge, edge, width, c->turned + at, edge, unit + to, width, 1, slope, edge, 1});
+        &(mio__wide_product){edge, edge, width, c->transposed + at, edge, unit + to, width, 1, slope, edge, 1});
 }
 
 /* to of tile `right` += weight x from of tile `left`, and the other way round. */
@@ -174,7 +174,7 @@ static mio_status allocate(mio__curvature *c)
     mio_context *context = c->loss->context;
     const mio__pair_plan *plan = &c->pairs->plan;
     const size_t slots = 2 * plan->slots_per_view, pairs = plan->pairs;
-    double **const rows[] = {&c->moved, &c->turned, &c->bent};
+    double **const rows[] = {&c->moved, &c->transposed, &c->bent};
     int complete = (c->weights = mio__alloc_zeroed(context, pairs, sizeof *c->weights)) &&
                    (c->cosine = mio__alloc_zeroed(context, pairs, sizeof *c->cosine)) &&
                    (c->forces.attraction = mio__alloc_zeroed(context, pairs, sizeof(mio__dual)));
@@ -195,7 +195,7 @@ void mio__curvature_end(mio__curvature *c)
     mio__free(context, c->cosine);
     mio__free(context, c->forces.attraction);
     mio__free(context, c->moved);
-    mio__free(context, c->turned);
+    mio__free(context, c->transposed);
     mio__free(context, c->bent);
     for (size_t t = 0; t < MIO__PAIR_TERMS; t++) {
         mio__free(context, c->log_sum[t]);
@@ -273,7 +273,7 @@ static void move_row(const rows *work, size_t view, size_t b, size_t worker)
     for (size_t k = 0; k < width; k++)
         row[k] = (row[k] - along * unit[k]) * pairs->inverse[slot] * pairs->scale[slot];
     pairs->kernels->store_wide(width, row, work->c->moved + slot * width,
-                               work->c->turned + slot / edge * edge * width + slot % edge, edge);
+                               work->c->transposed + slot / edge * edge * width + slot % edge, edge);
 }
 
 static void move_chunk(void *argument, size_t chunk, size_t worker)

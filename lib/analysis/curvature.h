@@ -12,8 +12,8 @@ typedef struct mio__curvature {
     mio__pairs *pairs; /* the loss's, with the batch taken in; its gradient is where pulls are added up */
     mio__forces forces;
     mio__dual *cosine, *log_sum[MIO__PAIR_TERMS];
-    double *weights;               /* per pair */
-    double *moved, *turned, *bent; /* slots x width: w; the same in transposed tiles; g' */
+    double *weights;                   /* per pair */
+    double *moved, *transposed, *bent; /* slots x width: w; the same in transposed tiles; g' */
 } mio__curvature;
 
 /** Whether the forces are known; otherwise MIO_ERROR_UNSUPPORTED, which names the losses whose are. */

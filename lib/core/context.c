@@ -1,7 +1,7 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "core/context.h"
 
-#include "core/pool.h"
+#include "core/threads.h"
 
 #include <sched.h>
 #include <stdarg.h>

@@ -102,6 +102,13 @@ mio__image_shape mio__image_reduced(mio__image_shape shape, size_t shorter_side)
     return (mio__image_shape){kept, shorter_side, shape.channels};
 }
 
+static void free_reducer(mio__reducer *reducer)
+{
+    mio__free(reducer->context, reducer->row);
+    mio__free(reducer->context, reducer->sums);
+    mio__free(reducer->context, reducer->line);
+}
+
 mio_status mio__image_decode(const mio__encoded *encoded, const mio__image_shape *kept, uint8_t *pixels)
 {
     const codec *found = NULL;
@@ -110,7 +117,7 @@ mio_status mio__image_decode(const mio__encoded *encoded, const mio__image_shape
         return status;
     mio__reducer reducer = {.context = encoded->context, .to = *kept, .pixels = pixels};
     status = found->decode(encoded, &reducer);
-    mio__reducer_end(&reducer);
+    free_reducer(&reducer);
     return status;
 }
 
@@ -127,13 +134,6 @@ mio_status mio__reducer_start(mio__reducer *reducer, size_t height, size_t width
     reducer->sums = mio__alloc_zeroed(reducer->context, outputs, sizeof *reducer->sums);
     reducer->line = mio__alloc(reducer->context, outputs * sizeof *reducer->line);
     return reducer->row && reducer->sums && reducer->line ? MIO_OK : MIO_ERROR_MEMORY;
-}
-
-void mio__reducer_end(mio__reducer *reducer)
-{
-    mio__free(reducer->context, reducer->row);
-    mio__free(reducer->context, reducer->sums);
-    mio__free(reducer->context, reducer->line);
 }
 
 /* One input row into line: each pixel's colour by its width in the output pixels that it lies in, two at most. */

@@ -49,7 +49,6 @@ typedef struct mio__reducer {
 /** Says what comes: from is at least as large as to. Errors: MIO_ERROR_MEMORY. */
 mio_status mio__reducer_start(mio__reducer *reducer, size_t height, size_t width);
 void mio__reducer_add(mio__reducer *reducer, const uint8_t *row);
-void mio__reducer_end(mio__reducer *reducer);
 
 mio_status mio__jpeg_examine(const mio__encoded *encoded, mio__image_shape *shape);
 mio_status mio__jpeg_decode(const mio__encoded *encoded, mio__reducer *reducer);

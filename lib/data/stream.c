@@ -210,7 +210,8 @@ mio_status mio__stream_take(mio__stream *stream, void *bytes, size_t size, size_
     return status;
 }
 
-mio_status mio__stream_read(mio__stream *stream, void *bytes, size_t size, size_t *got)
+/* Reads size bytes, fewer only at the end: *got. Corrupt gzip data, its checksum included, is MIO_ERROR_FORMAT. */
+static mio_status read_up_to(mio__stream *stream, void *bytes, size_t size, size_t *got)
 {
     if (!stream->in_member)
         return mio__stream_take(stream, bytes, size, got);
@@ -225,7 +226,7 @@ mio_status mio__stream_read(mio__stream *stream, void *bytes, size_t size, size_
 mio_status mio__stream_read_exactly(mio__stream *stream, void *bytes, size_t size, const char *what)
 {
     size_t got;
-    const mio_status status = mio__stream_read(stream, bytes, size, &got);
+    const mio_status status = read_up_to(stream, bytes, size, &got);
     if (!status && got < size)
         return mio__stream_fail(stream, mio__stream_offset(stream),
                                 "the file ends early: %zu more bytes of %s were expected", size - got, what);
@@ -241,7 +242,7 @@ mio_status mio__stream_read_rest(mio__stream *stream, size_t limit, char **text,
         const size_t step = 4096;
         status = mio__grow(stream->context, (void **)&bytes, &capacity, used, used + step, 1);
         if (!status)
-            status = mio__stream_read(stream, bytes + used, step - 1, &got);
+            status = read_up_to(stream, bytes + used, step - 1, &got);
         used += status ? 0 : got;
         if (!status && used > limit)
             status = mio__stream_fail(stream, limit, "longer than the %zu bytes that such a file may have", limit);
@@ -261,7 +262,7 @@ mio_status mio__stream_expect_end(mio__stream *stream)
     unsigned char byte;
     size_t got;
     const uint64_t end = mio__stream_offset(stream);
-    const mio_status status = mio__stream_read(stream, &byte, 1, &got);
+    const mio_status status = read_up_to(stream, &byte, 1, &got);
     return !status && got ? mio__stream_fail(stream, end, "more bytes follow where the file should end") : status;
 }
 

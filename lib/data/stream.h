@@ -14,8 +14,6 @@ mio_status mio__stream_open(mio_context *context, const char *path, mio__stream 
 /** NULL is accepted. */
 void mio__stream_close(mio__stream *stream);
 
-/** Reads size bytes, fewer only at the end: *got. Corrupt gzip data, its checksum included, is MIO_ERROR_FORMAT. */
-mio_status mio__stream_read(mio__stream *stream, void *bytes, size_t size, size_t *got);
 /** Reads exactly size bytes; fewer are MIO_ERROR_FORMAT. what: what is read, for the message ("the header"). */
 mio_status mio__stream_read_exactly(mio__stream *stream, void *bytes, size_t size, const char *what);
 /** Reads the rest into new memory, one zero byte after it; more than limit bytes are MIO_ERROR_FORMAT. */

@@ -88,7 +88,7 @@ void mio_finetune_release(mio_finetune *finetune)
 
 /* ---- one run ---- */
 
-typedef struct tuning {
+typedef struct run {
     mio_finetune *finetune;
     mio_context *context;
     const mio_dataset *validation; /* NULL: none */
@@ -105,7 +105,7 @@ typedef struct tuning {
     double lowest;                       /* validation loss of that; infinite before there is one */
     float *validation_features;
     int32_t *validation_labels;
-} tuning;
+} run;
 
 static mio_status check_labels(const mio_dataset *dataset, const char *what, size_t classes)
 {
@@ -137,7 +137,7 @@ static mio_status check_augment(const mio_encoder *encoder, const mio_augment *a
                                          "mio_augment_set_normalization what mio_encoder_get_normalization says");
 }
 
-static mio_status make_loader(tuning *t, mio_dataset *train, mio_augment *augment)
+static mio_status make_loader(run *t, mio_dataset *train, mio_augment *augment)
 {
     const double *values = t->finetune->settings.values;
     mio_dataset *rest = NULL;
@@ -160,7 +160,7 @@ static mio_status make_loader(tuning *t, mio_dataset *train, mio_augment *augmen
     return mio_loader_set(t->loader, "batch_size", (double)t->batch);
 }
 
-static mio_status make_head(tuning *t, size_t classes)
+static mio_status make_head(run *t, size_t classes)
 {
     const size_t dim = t->finetune->dim;
     mio__random random;
@@ -184,7 +184,7 @@ static mio_status make_head(tuning *t, size_t classes)
                                                                                                 : MIO_ERROR_MEMORY;
 }
 
-static mio_status make_optimizer(tuning *t)
+static mio_status make_optimizer(run *t)
 {
     const double *values = t->finetune->settings.values;
     mio_status status = mio_optimizer_create(t->context, "sgd", &t->optimizer);
@@ -201,7 +201,7 @@ static mio_status make_optimizer(tuning *t)
                   : mio_optimizer_add_array(t->optimizer, "fc.bias", 1, t->head.width, t->head.bias, t->bias_gradient);
 }
 
-static mio_status make_validation(tuning *t)
+static mio_status make_validation(run *t)
 {
     const size_t size = mio__snapshot_size(t->finetune->encoder, MIO__SNAPSHOT_ALL) + 1;
     t->lowest = INFINITY;
@@ -222,7 +222,7 @@ static mio_status make_validation(tuning *t)
     return MIO_OK;
 }
 
-static void free_tuning(tuning *t)
+static void free_run(run *t)
 {
     mio_optimizer_release(t->optimizer);
     mio_loader_release(t->loader);
@@ -236,7 +236,7 @@ static void free_tuning(tuning *t)
         mio__free(t->context, arrays[i]);
 }
 
-static mio_status step(tuning *t)
+static mio_status step(run *t)
 {
     mio_batch batch = {.struct_size = sizeof batch};
     mio_encoder *encoder = t->finetune->encoder;
@@ -256,7 +256,7 @@ static mio_status step(tuning *t)
     return status == MIO_ERROR_ARGUMENT ? MIO_ERROR_STATE : status; /* a gradient that is not finite: see diverged */
 }
 
-static mio_status validate(tuning *t)
+static mio_status validate(run *t)
 {
     static const mio__scaling none = {NULL, NULL};
     double loss;
@@ -274,7 +274,7 @@ static mio_status validate(tuning *t)
     return MIO_OK;
 }
 
-static int is_finite(const tuning *t)
+static int is_finite(const run *t)
 {
     const mio__tensor *tensors;
     const size_t count = mio__encoder_tensors(t->finetune->encoder, &tensors);
@@ -285,7 +285,7 @@ static int is_finite(const tuning *t)
 }
 
 /* Something was no longer finite: the best epoch before that is the result, if there is one. */
-static mio_status diverged(const tuning *t, uint64_t epoch)
+static mio_status diverged(const run *t, uint64_t epoch)
 {
     if (t->lowest == INFINITY)
         return mio__fail(MIO_ERROR_STATE, "fine-tuning grew beyond all bounds in epoch %llu; lower 'learning_rate'",
@@ -296,7 +296,7 @@ static mio_status diverged(const tuning *t, uint64_t epoch)
     return MIO_OK;
 }
 
-static mio_status run_epochs(tuning *t)
+static mio_status run_epochs(run *t)
 {
     const double *values = t->finetune->settings.values;
     const uint64_t epochs = (uint64_t)values[PARAMETER_EPOCHS];
@@ -317,7 +317,7 @@ static mio_status run_epochs(tuning *t)
 }
 
 /* What the run comes to: the best or the last epoch, or, after a failure, what was there before. */
-static void settle(tuning *t, mio_status status)
+static void settle(run *t, mio_status status)
 {
     mio_finetune *finetune = t->finetune;
     if (status) {
@@ -351,7 +351,7 @@ mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_data
         status = check_augment(finetune->encoder, augment);
     if (status)
         return status;
-    tuning t = {.finetune = finetune, .context = finetune->context, .validation = validation};
+    run t = {.finetune = finetune, .context = finetune->context, .validation = validation};
     status = make_loader(&t, train, augment);
     if (!status)
         status = make_head(&t, classes);
@@ -363,7 +363,7 @@ mio_status mio_finetune_run(mio_finetune *finetune, mio_dataset *train, mio_data
         status = run_epochs(&t);
         settle(&t, status);
     }
-    free_tuning(&t);
+    free_run(&t);
     return status;
 }
 

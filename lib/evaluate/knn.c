@@ -82,7 +82,7 @@ static void fit_tile(void *argument, size_t tile, size_t worker)
     float *unit = work->rows + worker * work->dim, *out = work->bank + tile * work->dim * TILE;
     memset(out, 0, work->dim * TILE * sizeof *out);
     for (size_t i = 0; i < TILE && tile * TILE + i < work->count; i++) {
-        mio__row_unit(work->dim, work->features + (tile * TILE + i) * work->dim, unit);
+        mio__row_normalize(work->dim, work->features + (tile * TILE + i) * work->dim, unit);
         for (size_t d = 0; d < work->dim; d++)
             out[d * TILE + i] = unit[d];
     }
@@ -318,7 +318,7 @@ static void search_item(void *argument, size_t item, size_t worker)
     const size_t count = work->count - first < most ? work->count - first : most;
     memset(scratch->queries, 0, most * work->stride * sizeof(float));
     for (size_t q = 0; q < count; q++) {
-        mio__row_unit(knn->dim, work->queries + (first + q) * knn->dim, scratch->queries + q * work->stride);
+        mio__row_normalize(knn->dim, work->queries + (first + q) * knn->dim, scratch->queries + q * work->stride);
         scratch->found[q] = (candidates){scratch->lists + q * work->capacity, 0, -INFINITY};
     }
     for (size_t row = 0; row < knn->count; row += TILE)

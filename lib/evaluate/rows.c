@@ -28,7 +28,7 @@ mio_status mio__labels_check(const char *what, size_t count, const int32_t *labe
     return MIO_OK;
 }
 
-void mio__row_unit(size_t dim, const float *row, float *unit)
+void mio__row_normalize(size_t dim, const float *row, float *unit)
 {
     double squares = 0; /* neither overflows nor underflows: float's range squared lies within double's */
     for (size_t i = 0; i < dim; i++)

@@ -27,9 +27,9 @@ typedef struct anchors {
     /* prototype, in the passes' type */
     size_t padded; /* classes, filled up to whole lanes */
     size_t pieces;
-    double *piece_values;   /* per piece */
-    char *plain, *turned;   /* unit: padded x width, width x padded; zero for the filling */
-    char *weights, *slopes; /* per worker: edge x padded; per piece: padded x width */
+    double *piece_values;     /* per piece */
+    char *plain, *transposed; /* unit: padded x width, width x padded; zero for the filling */
+    char *weights, *slopes;   /* per worker: edge x padded; per piece: padded x width */
 } anchors;
 
 static size_t padded_classes(size_t classes)
@@ -58,7 +58,7 @@ static anchors carve(mio_loss *loss)
 {
     const mio__loss_tensor *tensor = &loss->tensors[0];
     const mio__pair_plan *plan = &loss->pairs.plan;
-    anchors work = {loss, tensor->shape[0], tensor->shape[1], tensor->exact, tensor->slope, .unit = loss->extra};
+    anchors work = {loss, tensor->shape[0], tensor->shape[1], tensor->value64, tensor->gradient64, .unit = loss->extra};
     work.values = work.unit + work.classes * plan->width;
     work.inverse = work.values + work.classes;
     work.log_sums = work.inverse + work.classes;
@@ -67,8 +67,8 @@ static anchors carve(mio_loss *loss)
     work.pieces = plan->tiles < PIECES ? plan->tiles : PIECES;
     const size_t rows = work.padded * plan->width * mio__pairs_type(&loss->pairs);
     work.plain = (char *)(work.piece_values + PIECES);
-    work.turned = work.plain + rows;
-    work.slopes = work.turned + rows;
+    work.transposed = work.plain + rows;
+    work.slopes = work.transposed + rows;
     work.weights = work.slopes + PIECES * rows;
     return work;
 }
@@ -276,7 +276,7 @@ static double classify_tile(const anchors *work, size_t tile, char *weights, cha
     const size_t first = tile * edge % pairs->plan.slots_per_view;
     double value = 0;
     multiply(work, COSINES, &(mio__wide_product){padded, edge, width, NULL, padded, NULL, width, 1, NULL, padded, 0},
-             work->turned, rows, weights);
+             work->transposed, rows, weights);
     for (size_t i = 0; i < edge; i++) {
         char *row = weights + i * padded * type;
         if (first + i < pairs->plan.pairs)
@@ -370,9 +370,10 @@ static void normalize(void *argument, size_t class, size_t worker)
     for (size_t k = 0; k < width; k++) {
         const double x = class < work->classes ? unit[k] : 0;
         if (pairs->plan.wide)
-            ((double *)work->plain)[class * width + k] = ((double *)work->turned)[k * work->padded + class] = x;
+            ((double *)work->plain)[class * width + k] = ((double *)work->transposed)[k * work->padded + class] = x;
         else
-            ((float *)work->plain)[class * width + k] = ((float *)work->turned)[k * work->padded + class] = (float)x;
+            ((float *)work->plain)[class * width + k] = ((float *)work->transposed)[k * work->padded + class] =
+                (float)x;
     }
 }
 

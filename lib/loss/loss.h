@@ -63,11 +63,12 @@ extern const mio__loss_kind mio__loss_barlow_twins, mio__loss_vicreg;
 extern const mio__loss_kind mio__loss_cam, mio__loss_prototype;
 extern const mio__loss_kind mio__loss_custom;
 
-/** A learnable tensor. The optimizer steps `value` by `gradient`; `exact` stands for it as long as it rounds to it. */
+/** A learnable tensor. The optimizer steps `value` by `gradient`; `value64` stands for it as long as it rounds to
+    it. */
 typedef struct mio__loss_tensor {
     const char *name;
     size_t rank, shape[2], count;
-    double *exact, *slope; /* value and gradient in double */
+    double *value64, *gradient64; /* in double */
     float *value, *gradient;
 } mio__loss_tensor;
 

@@ -40,9 +40,9 @@ static mio_status run(mio_loss *loss, double *value)
         by_scale += pulled * *s;
         *s = pulled * share * scale;
     }
-    loss->tensors[BIAS].slope[0] = share * (by_bias + sigmoids);
-    loss->tensors[LOG_SCALE].slope[0] = share * scale * by_scale;
-    loss->tensors[LOG_SCALE].slope[0] += share * scale * mio__pairs_dot_gradient(pairs, 1);
+    loss->tensors[BIAS].gradient64[0] = share * (by_bias + sigmoids);
+    loss->tensors[LOG_SCALE].gradient64[0] = share * scale * by_scale;
+    loss->tensors[LOG_SCALE].gradient64[0] += share * scale * mio__pairs_dot_gradient(pairs, 1);
     mio__pairs_finish(pairs, share * scale, pairs->similarity_of_pair);
     *value = share * (*value + positives);
     return MIO_OK;

@@ -44,15 +44,15 @@ mio_status mio__loss_write(const mio_loss *loss, mio__archive_writer *writer)
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "loss/tensor/%s", loss->kind->tensors[t]);
         size_t fine = 0;
-        while (tensors[t].exact && fine < tensors[t].count && isfinite(tensors[t].exact[fine]))
+        while (tensors[t].value64 && fine < tensors[t].count && isfinite(tensors[t].value64[fine]))
             fine++;
-        if (tensors[t].exact && fine < tensors[t].count)
+        if (tensors[t].value64 && fine < tensors[t].count)
             status = mio__fail(MIO_ERROR_STATE,
                                "value %zu of the loss's '%s' is not finite and cannot be saved; restore an earlier "
                                "checkpoint",
                                fine, loss->kind->tensors[t]);
-        else if (tensors[t].exact)
-            status = mio__archive_put(writer, name, tensors[t].exact, tensors[t].count * sizeof(double));
+        else if (tensors[t].value64)
+            status = mio__archive_put(writer, name, tensors[t].value64, tensors[t].count * sizeof(double));
     }
     if (!status && loss->queue.rows)
         status = write_queue(loss, writer);
@@ -168,7 +168,7 @@ mio_status mio__loss_read(const mio_loss *like, const mio__settings *settings, m
     if (!status)
         status = read_moving(made, archive);
     for (size_t t = 0; !status && t < 2; t++)
-        if (made->tensors[t].exact && like->tensors[t].exact && made->tensors[t].count != like->tensors[t].count)
+        if (made->tensors[t].value64 && like->tensors[t].value64 && made->tensors[t].count != like->tensors[t].count)
             status = mio__fail(MIO_ERROR_ARGUMENT, "the checkpoint's '%s' has %zu values, the loss's has %zu",
                                made->tensors[t].name, made->tensors[t].count, like->tensors[t].count);
     if (status)
@@ -185,9 +185,9 @@ void mio__loss_take(mio_loss *loss, mio_loss *state)
     for (size_t t = 0; t < 2; t++) {
         const mio__loss_tensor *from = &state->tensors[t];
         mio__loss_tensor *to = &loss->tensors[t];
-        if (!from->exact || !to->exact)
+        if (!from->value64 || !to->value64)
             continue;
-        memcpy(to->exact, from->exact, from->count * sizeof *to->exact);
+        memcpy(to->value64, from->value64, from->count * sizeof *to->value64);
         memcpy(to->value, from->value, from->count * sizeof *to->value);
     }
     const mio__loss_queue queue = loss->queue;

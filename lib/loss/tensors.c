@@ -34,7 +34,7 @@ static void fill_with_unit_rows(const mio_loss *loss, mio__loss_tensor *tensor)
     for (size_t row = 0; row < tensor->shape[0]; row++) {
         mio__random random;
         mio__random_start(&random, mio__seed(loss->context), 0, row, 1, MIO__PURPOSE_QUEUE);
-        double *to = tensor->exact + row * dim, square = 0;
+        double *to = tensor->value64 + row * dim, square = 0;
         for (size_t k = 0; k < dim; k++) {
             to[k] = mio__random_normal(&random);
             square += to[k] * to[k];
@@ -56,18 +56,18 @@ static mio_status make_tensor(mio_loss *loss, size_t index, size_t dim)
             return mio__fail(MIO_ERROR_ARGUMENT, "loss '%s': %zu classes of %zu values are beyond the address space",
                              mio_loss_name(loss), made.shape[0], dim);
     }
-    made.exact = mio__alloc_zeroed(loss->context, made.count, 2 * sizeof(double) + 2 * sizeof(float));
-    if (!made.exact)
+    made.value64 = mio__alloc_zeroed(loss->context, made.count, 2 * sizeof(double) + 2 * sizeof(float));
+    if (!made.value64)
         return MIO_ERROR_MEMORY;
-    made.slope = made.exact + made.count;
-    made.value = (float *)(made.slope + made.count);
+    made.gradient64 = made.value64 + made.count;
+    made.value = (float *)(made.gradient64 + made.count);
     made.gradient = made.value + made.count;
     if (dim)
         fill_with_unit_rows(loss, &made);
     else
-        made.exact[0] = loss->settings.values[parameter_of(loss, index)];
+        made.value64[0] = loss->settings.values[parameter_of(loss, index)];
     for (size_t i = 0; i < made.count; i++)
-        made.value[i] = (float)made.exact[i];
+        made.value[i] = (float)made.value64[i];
     loss->tensors[index] = made;
     return MIO_OK;
 }
@@ -78,7 +78,7 @@ mio_status mio__loss_make_tensors(mio_loss *loss, size_t dim)
     for (size_t i = 0; !status && i < tensor_count(loss); i++) {
         const mio__loss_tensor *tensor = &loss->tensors[i];
         const int number = parameter_of(loss, i) < loss->settings.count;
-        if (!tensor->exact && (number || dim))
+        if (!tensor->value64 && (number || dim))
             status = make_tensor(loss, i, number ? 0 : dim);
         else if (tensor->rank == 2 && dim && (tensor->shape[0] != classes(loss) || tensor->shape[1] != dim))
             status =
@@ -93,7 +93,7 @@ mio_status mio__loss_make_tensors(mio_loss *loss, size_t dim)
 void mio__loss_free_tensors(mio_loss *loss)
 {
     for (size_t i = 0; i < tensor_count(loss); i++)
-        mio__free(loss->context, loss->tensors[i].exact);
+        mio__free(loss->context, loss->tensors[i].value64);
 }
 
 size_t mio__loss_tensors(const mio_loss *loss, const mio__loss_tensor **tensors)
@@ -108,7 +108,7 @@ size_t mio__loss_tensors(const mio_loss *loss, const mio__loss_tensor **tensors)
 static double current(const mio_loss *loss, size_t tensor, size_t i)
 {
     const mio__loss_tensor *t = &loss->tensors[tensor];
-    const double x = (float)t->exact[i] == t->value[i] ? t->exact[i] : (double)t->value[i];
+    const double x = (float)t->value64[i] == t->value[i] ? t->value64[i] : (double)t->value[i];
     if (t->rank)
         return x;
     const mio__parameter *bounds = &loss->settings.table[parameter_of(loss, tensor)];
@@ -119,10 +119,10 @@ void mio__loss_read_tensors(mio_loss *loss)
 {
     for (size_t t = 0; t < tensor_count(loss); t++) {
         mio__loss_tensor *tensor = &loss->tensors[t];
-        for (size_t i = 0; tensor->exact && i < tensor->count; i++)
-            tensor->exact[i] = current(loss, t, i);
-        if (tensor->exact && !tensor->rank)
-            loss->settings.values[parameter_of(loss, t)] = tensor->exact[0];
+        for (size_t i = 0; tensor->value64 && i < tensor->count; i++)
+            tensor->value64[i] = current(loss, t, i);
+        if (tensor->value64 && !tensor->rank)
+            loss->settings.values[parameter_of(loss, t)] = tensor->value64[0];
     }
 }
 
@@ -130,7 +130,7 @@ void mio__loss_write_gradients(mio_loss *loss)
 {
     for (size_t t = 0; t < tensor_count(loss); t++)
         for (size_t i = 0; i < loss->tensors[t].count; i++)
-            loss->tensors[t].gradient[i] = (float)loss->tensors[t].slope[i];
+            loss->tensors[t].gradient[i] = (float)loss->tensors[t].gradient64[i];
 }
 
 /* ---- parameters ---- */
@@ -140,8 +140,8 @@ static void follow_parameters(mio_loss *loss)
 {
     for (size_t t = 0; t < tensor_count(loss); t++)
         if (parameter_of(loss, t) < loss->settings.count) {
-            loss->tensors[t].exact[0] = loss->settings.values[parameter_of(loss, t)];
-            loss->tensors[t].value[0] = (float)loss->tensors[t].exact[0];
+            loss->tensors[t].value64[0] = loss->settings.values[parameter_of(loss, t)];
+            loss->tensors[t].value[0] = (float)loss->tensors[t].value64[0];
         }
 }
 
@@ -173,7 +173,7 @@ mio_status mio_loss_get(const mio_loss *loss, const char *parameter, double *val
         return mio__settings_null("loss");
     const mio_status status = mio__settings_get(&loss->settings, parameter, value);
     for (size_t t = 0; !status && t < tensor_count(loss); t++)
-        if (!loss->tensors[t].rank && loss->tensors[t].exact && !strcmp(parameter, loss->tensors[t].name))
+        if (!loss->tensors[t].rank && loss->tensors[t].value64 && !strcmp(parameter, loss->tensors[t].name))
             *value = current(loss, t, 0);
     return status;
 }
@@ -233,7 +233,7 @@ static mio_status find_tensor(const mio_loss *loss, const char *name, const void
 
 static mio_status check_count(const mio__loss_tensor *tensor, const char *name, size_t count)
 {
-    if (!tensor->exact)
+    if (!tensor->value64)
         return mio__fail(MIO_ERROR_STATE, "tensor '%s' is not made yet; call mio_loss_compute or mio_loss_set_tensor",
                          name);
     return count == tensor->count
@@ -261,7 +261,7 @@ mio_status mio_loss_get_gradient(const mio_loss *loss, const char *name, size_t 
     if (!status)
         status = mio__loss_check_computed(loss);
     if (!status)
-        memcpy(values, loss->tensors[index].slope, count * sizeof *values);
+        memcpy(values, loss->tensors[index].gradient64, count * sizeof *values);
     return status;
 }
 
@@ -276,7 +276,7 @@ mio_status mio_loss_set_tensor(mio_loss *loss, const char *name, size_t count, c
     if (!status && parameter_of(loss, index) < loss->settings.count)
         return count == 1 ? mio_loss_set(loss, name, values[0])
                           : mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has 1 value, not %zu", name, count);
-    if (!status && !loss->tensors[index].exact)
+    if (!status && !loss->tensors[index].value64)
         status =
             !count || count % classes(loss)
                 ? mio__fail(MIO_ERROR_ARGUMENT, "tensor '%s' has %zu rows; %zu values are no whole number for each",
@@ -285,7 +285,7 @@ mio_status mio_loss_set_tensor(mio_loss *loss, const char *name, size_t count, c
     if (!status)
         status = check_count(&loss->tensors[index], name, count);
     for (size_t i = 0; !status && i < count; i++) {
-        loss->tensors[index].exact[i] = values[i];
+        loss->tensors[index].value64[i] = values[i];
         loss->tensors[index].value[i] = (float)values[i];
     }
     return status;

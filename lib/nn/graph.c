@@ -3,14 +3,14 @@
 #include <string.h>
 
 /* What is known of each layer while steps are made. */
-typedef struct layer_facts {
+typedef struct wiring {
     size_t consumers;
     size_t consumer; /* one of them: the one, where there is one */
     int output;
     size_t end;   /* last layer of the step that it begins; MIO__NONE where another layer's step has absorbed it */
     size_t begin; /* first layer of the step that ends here; MIO__NONE where none does */
     size_t value; /* of its output, if it ends a step */
-} layer_facts;
+} wiring;
 
 const mio__layer *mio__step_layer(const mio__graph *graph, const mio__step *step)
 {
@@ -110,7 +110,7 @@ static mio_status copy_needed(const mio__layers *layers, const mio__outputs *out
 
 /* ---- steps ---- */
 
-static void gather_facts(const mio__graph *graph, layer_facts *facts)
+static void gather_facts(const mio__graph *graph, wiring *facts)
 {
     const size_t count = graph->layers.count;
     memset(facts, 0, count * sizeof *facts);
@@ -132,7 +132,7 @@ static void gather_facts(const mio__graph *graph, layer_facts *facts)
 }
 
 /* The layer of some kind that alone reads layer i, or MIO__NONE. */
-static size_t sole_consumer(const mio__graph *graph, const layer_facts *facts, size_t i, mio__layer_kind kind)
+static size_t sole_consumer(const mio__graph *graph, const wiring *facts, size_t i, mio__layer_kind kind)
 {
     if (facts[i].output || facts[i].consumers != 1)
         return MIO__NONE;
@@ -141,7 +141,7 @@ static size_t sole_consumer(const mio__graph *graph, const layer_facts *facts, s
 }
 
 /* Lets the step of a batch norm reach over the sum and the ReLU behind it. */
-static void fuse(const mio__graph *graph, layer_facts *facts, size_t norm)
+static void fuse(const mio__graph *graph, wiring *facts, size_t norm)
 {
     size_t end = norm;
     const size_t sum = sole_consumer(graph, facts, norm, MIO__LAYER_ADD);
@@ -160,7 +160,7 @@ static void fuse(const mio__graph *graph, layer_facts *facts, size_t norm)
 }
 
 /* The step whose first layer is `begin` and whose last is `end`. */
-static mio__step make_step(const mio__graph *graph, const layer_facts *facts, size_t begin, size_t end)
+static mio__step make_step(const mio__graph *graph, const wiring *facts, size_t begin, size_t end)
 {
     const mio__layer *layer = &graph->layers.items[begin];
     mio__step step = {layer->kind == MIO__LAYER_LINEAR ? MIO__LAYER_CONV : layer->kind, begin,
@@ -177,7 +177,7 @@ static mio__step make_step(const mio__graph *graph, const layer_facts *facts, si
     return step;
 }
 
-static void add_value(mio__graph *graph, const layer_facts *facts, size_t layer, int weights)
+static void add_value(mio__graph *graph, const wiring *facts, size_t layer, int weights)
 {
     const mio__layer *from = &graph->layers.items[layer];
     mio__value *value = &graph->values[facts[layer].value];
@@ -186,7 +186,7 @@ static void add_value(mio__graph *graph, const layer_facts *facts, size_t layer,
     value->needs_gradient = weights;
 }
 
-static void make_steps(mio__graph *graph, layer_facts *facts)
+static void make_steps(mio__graph *graph, wiring *facts)
 {
     const mio__layers *layers = &graph->layers;
     add_value(graph, facts, 0, 0);
@@ -217,7 +217,7 @@ static void make_steps(mio__graph *graph, layer_facts *facts)
 static mio_status order_steps(mio__graph *graph)
 {
     const size_t count = graph->layers.count;
-    layer_facts *facts = mio__alloc(graph->context, count * sizeof *facts);
+    wiring *facts = mio__alloc(graph->context, count * sizeof *facts);
     graph->steps = mio__alloc_zeroed(graph->context, count, sizeof *graph->steps);
     graph->values = mio__alloc_zeroed(graph->context, count, sizeof *graph->values);
     const int room = facts && graph->steps && graph->values;

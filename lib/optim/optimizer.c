@@ -22,7 +22,7 @@ typedef struct array {
     size_t rank, count, first_piece, pieces;
     float *values, *state[STATE_LIMIT];
     const float *gradients;
-    uint64_t born; /* steps that the optimizer had done when the array came */
+    uint64_t first_step; /* steps that the optimizer had done when the array came */
     mio__array_step step;
 } array;
 
@@ -192,7 +192,8 @@ static mio_status add(mio_optimizer *optimizer, const char *name, size_t rank, s
                            optimizer->piece_count, all, sizeof *optimizer->piece_array);
     if (status)
         return status;
-    array made = {.rank = rank, .count = count, .values = values, .gradients = gradients, .born = optimizer->steps};
+    array made = {
+        .rank = rank, .count = count, .values = values, .gradients = gradients, .first_step = optimizer->steps};
     made.first_piece = optimizer->piece_count;
     made.pieces = pieces;
     made.name = mio__copy_text(context, name);
@@ -353,7 +354,7 @@ static mio_status measure(mio_optimizer *optimizer)
         array *a = &optimizer->arrays[i];
         a->step.excluded = is_excluded(optimizer, a);
         a->step.decay = a->step.excluded ? 0 : optimizer->settings.values[MIO__OPTIM_WEIGHT_DECAY];
-        a->step.number = optimizer->steps - a->born + 1;
+        a->step.number = optimizer->steps - a->first_step + 1;
     }
     mio__parallel(optimizer->context, mio__workers(optimizer->context), optimizer->piece_count, sum_piece, optimizer);
     for (size_t i = 0; i < optimizer->count; i++) {
@@ -432,7 +433,7 @@ static mio_status write_births(const mio_optimizer *optimizer, mio__archive_writ
     if (!births)
         return MIO_ERROR_MEMORY;
     for (size_t i = 0; i < optimizer->count; i++) {
-        births[i] = optimizer->arrays[i].born;
+        births[i] = optimizer->arrays[i].first_step;
         latest = births[i] > latest ? births[i] : latest;
     }
     const mio_status status =
@@ -555,7 +556,7 @@ mio_status mio__optimizer_restore(mio_optimizer *optimizer, mio__archive *archiv
         optimizer->steps = steps;
         for (size_t i = 0; i < optimizer->count; i++) {
             memcpy(optimizer->arrays[i].state[0], states[i], state_bytes(optimizer, i));
-            optimizer->arrays[i].born = births[i];
+            optimizer->arrays[i].first_step = births[i];
         }
     }
     mio__free(optimizer->context, births);

@@ -1,6 +1,6 @@
 /* The internal thread pool: what parallel_for runs on when the host gives no executor. */
-#ifndef MIO_CORE_POOL_H
-#define MIO_CORE_POOL_H
+#ifndef MIO_CORE_THREADS_H
+#define MIO_CORE_THREADS_H
 
 #include <mio/context.h>
 

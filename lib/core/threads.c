@@ -1,5 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
-#include "core/pool.h"
+#include "core/threads.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -36,13 +36,16 @@ mio_status mio__archive_size(const mio__archive *archive, const char *name, size
 /** Fails with MIO_ERROR_FORMAT: file, record, its offset and, in words, what is wrong with its contents. */
 __attribute__((format(printf, 3, 4))) mio_status mio__archive_refuse(const mio__archive *archive, const char *name,
                                                                      const char *format, ...);
-/** The same for a status that a reader of the contents returned, in its words; other statuses stay as they are. */
+/** The same where whoever took the contents refused them (MIO_ERROR_FORMAT, MIO_ERROR_ARGUMENT), in its words; other
+    statuses stay as they are. */
 mio_status mio__archive_blame(const mio__archive *archive, const char *name, mio_status status);
 /** 1 if there is such a record. */
 int mio__archive_has(const mio__archive *archive, const char *name);
 /** Reads a record of exactly `size` bytes into bytes. Errors: MIO_ERROR_FORMAT (another size, bad data, bad CRC),
     MIO_ERROR_IO, MIO_ERROR_MEMORY. Thread-safety: several records of one archive may be read at once. */
 mio_status mio__archive_get(const mio__archive *archive, const char *name, void *bytes, size_t size);
+/** A text record into a buffer of `room` bytes, ended by a zero; a longer one is refused. */
+mio_status mio__archive_get_text(mio__archive *archive, const char *name, size_t room, char *text);
 
 /** A record being read in parts; lives on its reader's stack. */
 typedef struct mio__archive_reader {

@@ -195,7 +195,7 @@ mio_status mio__archive_refuse(const mio__archive *archive, const char *name, co
 
 mio_status mio__archive_blame(const mio__archive *archive, const char *name, mio_status status)
 {
-    if (status != MIO_ERROR_FORMAT)
+    if (status != MIO_ERROR_FORMAT && status != MIO_ERROR_ARGUMENT)
         return status;
     char reason[400];
     snprintf(reason, sizeof reason, "%.399s", mio_last_error());
@@ -339,4 +339,17 @@ mio_status mio__archive_get(const mio__archive *archive, const char *name, void 
     if (!status)
         status = mio__archive_next(&reader, bytes, size);
     return mio__archive_end(&reader, status);
+}
+
+mio_status mio__archive_get_text(mio__archive *archive, const char *name, size_t room, char *text)
+{
+    size_t size = 0;
+    mio_status status = mio__archive_size(archive, name, &size);
+    if (!status && size >= room)
+        status = mio__archive_refuse(archive, name, "it has %zu bytes; at most %zu are expected", size, room - 1);
+    if (!status)
+        status = mio__archive_get(archive, name, text, size);
+    if (!status)
+        text[size] = 0;
+    return status;
 }

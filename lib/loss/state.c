@@ -79,9 +79,10 @@ static mio_status read_tensors(mio_loss *state, mio__archive *archive)
             return MIO_ERROR_MEMORY;
         status = mio__archive_get(archive, name, values, size);
         if (!status && size % sizeof *values)
-            status = mio__fail(MIO_ERROR_FORMAT, "record '%s' has %zu bytes, no whole number of doubles", name, size);
+            status = mio__archive_refuse(archive, name, "it has %zu bytes, no whole number of doubles", size);
         if (!status)
-            status = mio_loss_set_tensor(state, state->kind->tensors[t], size / sizeof *values, values);
+            status = mio__archive_blame(
+                archive, name, mio_loss_set_tensor(state, state->kind->tensors[t], size / sizeof *values, values));
         mio__free(state->context, values);
     }
     return status;
@@ -90,20 +91,14 @@ static mio_status read_tensors(mio_loss *state, mio__archive *archive)
 static mio_status read_shape(mio__archive *archive, mio__loss_queue *shape)
 {
     char text[TEXT_SIZE];
-    size_t size;
-    mio_status status = mio__archive_size(archive, "loss/queue/shape", &size);
-    if (!status && size >= sizeof text)
-        status = mio__fail(MIO_ERROR_FORMAT, "record 'loss/queue/shape' has %zu bytes; it is too long", size);
-    if (!status)
-        status = mio__archive_get(archive, "loss/queue/shape", text, size);
+    const mio_status status = mio__archive_get_text(archive, "loss/queue/shape", sizeof text, text);
     if (status)
         return status;
-    text[size] = 0;
     if (sscanf(text, "rows %zu dim %zu next %zu bytes %zu", &shape->count, &shape->dim, &shape->next,
                &shape->element) != 4 ||
         shape->next >= shape->count || !shape->dim || shape->count > SIZE_MAX / 16 / shape->dim ||
         (shape->element != sizeof(float) && shape->element != sizeof(double)))
-        return mio__fail(MIO_ERROR_FORMAT, "record 'loss/queue/shape' makes no sense: '%s'", text);
+        return mio__archive_refuse(archive, "loss/queue/shape", "it makes no sense: '%s'", text);
     return MIO_OK;
 }
 
@@ -121,9 +116,11 @@ static mio_status read_queue(mio_loss *state, mio__archive *archive)
         return MIO_ERROR_MEMORY;
     status = mio__archive_get(archive, "loss/queue/rows", packed, shape.count * row);
     if (!status)
-        status = shape.element == sizeof(float)
-                     ? mio_loss_set_queue(state, shape.count, shape.dim, (const float *)(const void *)packed)
-                     : mio_loss_set_queue_f64(state, shape.count, shape.dim, (const double *)(const void *)packed);
+        status = mio__archive_blame(
+            archive, "loss/queue/rows",
+            shape.element == sizeof(float)
+                ? mio_loss_set_queue(state, shape.count, shape.dim, (const float *)(const void *)packed)
+                : mio_loss_set_queue_f64(state, shape.count, shape.dim, (const double *)(const void *)packed));
     /* the bits as they were, not normalised once more */
     for (size_t i = 0; !status && i < shape.count; i++)
         memcpy((char *)state->queue.rows + i * state->queue.width * shape.element, packed + i * row, row);
@@ -140,7 +137,7 @@ static mio_status read_moving(mio_loss *state, mio__archive *archive)
         return MIO_OK;
     mio_status status = mio__archive_size(archive, "loss/moving", &size);
     if (!status && size % sizeof(double))
-        status = mio__fail(MIO_ERROR_FORMAT, "record 'loss/moving' has %zu bytes, no whole number of doubles", size);
+        status = mio__archive_refuse(archive, "loss/moving", "it has %zu bytes, no whole number of doubles", size);
     if (!status && !(state->log_moving = mio__alloc(state->context, size)))
         status = MIO_ERROR_MEMORY;
     if (!status)
@@ -148,7 +145,7 @@ static mio_status read_moving(mio_loss *state, mio__archive *archive)
     state->moving_count = status ? 0 : size / sizeof(double);
     for (size_t i = 0; !status && i < state->moving_count; i++)
         if (isnan(state->log_moving[i]) || state->log_moving[i] == INFINITY)
-            status = mio__fail(MIO_ERROR_FORMAT, "record 'loss/moving': value %zu makes no sense", i);
+            status = mio__archive_refuse(archive, "loss/moving", "value %zu makes no sense", i);
     return status;
 }
 

@@ -513,8 +513,8 @@ static mio_status read_parameters(const mio_optimizer *optimizer, mio__archive *
     *settings = optimizer->settings;
     mio_status status = mio__archive_get(archive, "optimizer/parameters", values, settings->count * sizeof *values);
     for (size_t i = 0; !status && i < settings->count; i++)
-        if (mio__settings_set(settings, settings->table[i].name, values[i]))
-            status = MIO_ERROR_FORMAT;
+        status = mio__archive_blame(archive, "optimizer/parameters",
+                                    mio__settings_set(settings, settings->table[i].name, values[i]));
     return status;
 }
 
@@ -530,8 +530,7 @@ static mio_status read_states(const mio_optimizer *optimizer, mio__archive *arch
         status =
             (*states)[i] ? mio__archive_get(archive, name, (*states)[i], state_bytes(optimizer, i)) : MIO_ERROR_MEMORY;
         if (!status && !is_finite(optimizer, i, (*states)[i]))
-            status = mio__fail(MIO_ERROR_FORMAT, "the checkpoint's optimizer state of '%s' is not finite",
-                               optimizer->arrays[i].name);
+            status = mio__archive_refuse(archive, name, "the state of '%s' is not finite", optimizer->arrays[i].name);
     }
     return status;
 }

@@ -179,21 +179,6 @@ typedef struct restoration {
     double *old_pixels;                           /* the encoder's mean and deviation, channels each */
 } restoration;
 
-/* A text record in a buffer of `room` bytes, ended by a zero. */
-static mio_status get_text(const restoration *r, const char *record, size_t room, char *text)
-{
-    size_t size;
-    mio_status status = mio__archive_size(r->archive, record, &size);
-    if (!status && size >= room)
-        status = mio__fail(MIO_ERROR_FORMAT, "%s: record '%s' has %zu bytes; at most %zu are expected", r->path, record,
-                           size, room - 1);
-    if (!status)
-        status = mio__archive_get(r->archive, record, text, size);
-    if (!status)
-        text[size] = 0;
-    return status;
-}
-
 static mio_status read_position(restoration *r)
 {
     char text[POSITION_SIZE];
@@ -201,7 +186,7 @@ static mio_status read_position(restoration *r)
     const mio_dataset *dataset = mio__loader_dataset(r->trainer->loader);
     if (!mio__archive_has(r->archive, "trainer/position"))
         return mio__fail(MIO_ERROR_FORMAT, "%s is no checkpoint of a trainer", r->path);
-    const mio_status status = get_text(r, "trainer/position", sizeof text, text);
+    const mio_status status = mio__archive_get_text(r->archive, "trainer/position", sizeof text, text);
     if (status)
         return status;
     if (sscanf(text, "images %zu channels %zu steps %" SCNu64 " epoch %" SCNu64 " batch %" SCNu64, &images, &channels,
@@ -222,7 +207,7 @@ static mio_status check_kind(const restoration *r, const mio__part *part)
     if (!kind[0])
         return MIO_OK;
     snprintf(record, sizeof record, "%s/kind", part->name);
-    const mio_status status = get_text(r, record, sizeof text, text);
+    const mio_status status = mio__archive_get_text(r->archive, record, sizeof text, text);
     if (status || !strcmp(text, kind))
         return status;
     return mio__fail(MIO_ERROR_ARGUMENT, "%s has the %s '%s', the trainer '%s'", r->path, part->name, text, kind);
@@ -240,7 +225,7 @@ static mio_status read_part(restoration *r, size_t index)
     mio_status status = check_kind(r, part);
     snprintf(record, sizeof record, "%s/names", part->name);
     if (!status)
-        status = get_text(r, record, sizeof names, names);
+        status = mio__archive_get_text(r->archive, record, sizeof names, names);
     snprintf(record, sizeof record, "%s/values", part->name);
     if (!status)
         status = mio__archive_size(r->archive, record, &size);
@@ -323,7 +308,7 @@ static mio_status read_all(restoration *r)
     mio__loader_position(r->trainer->loader, &r->old_epoch, &r->old_batch);
     mio_status status = read_position(r);
     if (!status)
-        status = get_text(r, "kernels/target", sizeof r->target, r->target);
+        status = mio__archive_get_text(r->archive, "kernels/target", sizeof r->target, r->target);
     for (size_t i = 0; !status && i < PARTS; i++)
         status = read_part(r, i);
     if (!status)

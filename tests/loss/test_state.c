@@ -222,6 +222,44 @@ static mio_status give_everything(mio_context *context, const float *narrow)
     return status;
 }
 
+/* A sound file with a state that no loss has: the message names file, record and fault. */
+START_TEST(test_senseless_state)
+{
+    static const double bad_moving[] = {0, NAN};
+    static const char shape[] = "rows 0 dim 4 next 0 bytes 8";
+    static const struct {
+        const char *loss, *record;
+        const void *bytes;
+        size_t size;
+        const char *fault;
+    } cases[] = {{"sogclr", "loss/moving", bad_moving, 7, "7 bytes"},
+                 {"sogclr", "loss/moving", bad_moving, sizeof bad_moving, "value 1"},
+                 {"moco", "loss/queue/shape", shape, sizeof shape - 1, "rows 0"},
+                 {"siglip", "loss/tensor/bias", bad_moving + 1, sizeof(double), "finite"}};
+    char path[] = "/tmp/mio-state-XXXXXX";
+    const int file = mkstemp(path);
+    ck_assert_int_ge(file, 0);
+    close(file);
+    mio_context *context = support_context(1);
+    mio_loss *loss = support_loss(context, cases[_i].loss, NULL), *state = NULL;
+    mio__archive_writer *writer;
+    mio__archive *archive;
+    ASSERT_OK(mio__archive_create(context, path, "TEST", &writer));
+    ASSERT_OK(mio__archive_put(writer, cases[_i].record, cases[_i].bytes, cases[_i].size));
+    ASSERT_OK(mio__archive_commit(writer));
+    ASSERT_OK(mio__archive_open(context, path, &archive));
+    ck_assert_int_eq(mio__loss_read(loss, &loss->settings, archive, &state), MIO_ERROR_FORMAT);
+    ck_assert_ptr_null(state);
+    const char *const words[] = {path, cases[_i].record, cases[_i].fault};
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_msg(strstr(mio_last_error(), words[i]) != NULL, "'%s' is not in '%s'", words[i], mio_last_error());
+    mio__archive_close(archive);
+    mio_loss_release(loss);
+    mio_context_release(context);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(test_out_of_memory)
 {
     float narrow[2 * KEPT_HALF];
@@ -313,6 +351,7 @@ int main(void)
     tcase_add_test(tests, test_queue_from_seed);
     tcase_add_test(tests, test_tensors);
     tcase_add_loop_test(tests, test_save_and_restore, 0, 6);
+    tcase_add_loop_test(tests, test_senseless_state, 0, 4);
     tcase_add_test(tests, test_out_of_memory);
     tcase_add_test(tests, test_custom);
     return support_run("loss/state", tests);

@@ -355,6 +355,19 @@ public:
     }
     std::size_t feature_dim() const { return dim(mio_encoder_feature_dim); }
     std::size_t projection_dim() const { return dim(mio_encoder_projection_dim); }
+    /// Mean and deviation, one value a channel, in units of [0,1] pixels, that images are normalised with.
+    std::pair<std::vector<double>, std::vector<double>> normalization() const
+    {
+        std::vector<double> mean(input_shape()[0]), deviation(mean.size());
+        check(mio_encoder_get_normalization(pointer_, mean.size(), mean.data(), deviation.data()));
+        return {std::move(mean), std::move(deviation)};
+    }
+    void set_normalization(const std::vector<double> &mean, const std::vector<double> &deviation)
+    {
+        if (mean.size() != deviation.size())
+            throw std::invalid_argument("mean and deviation differ in number");
+        check(mio_encoder_set_normalization(pointer_, mean.size(), mean.data(), deviation.data()));
+    }
     /// {channels, height, width}
     std::array<std::size_t, 3> input_shape() const
     {

@@ -284,7 +284,9 @@ void test_parts(const mio::context &context)
 {
     const std::vector<std::uint8_t> pixels = stripes(64, 8);
     const mio::dataset images = mio::dataset::from_memory(context, 64, 8, 8, 1, pixels.data());
-    const mio::encoder encoder = small_encoder(context);
+    mio::encoder encoder = small_encoder(context);
+    encoder.set_normalization({0.5}, {0.25});
+    expect(encoder.normalization().first[0] == 0.5 && encoder.normalization().second[0] == 0.25, "the normalisation");
     mio::augment views(context, "grey", 8, 8, 1);
     views.set_normalization({0.5}, {0.25});
     mio::loader batches(images, views);

@@ -464,7 +464,8 @@ class TestTrainer(unittest.TestCase):
         self.recipe.set(encoder__height=12, encoder__width=12)
         encoder = self.recipe.build(self.dataset).encoder
         train, validation = self.dataset.split(0.5)
-        mean, deviation = self.dataset.statistics()
+        mean, deviation = encoder.normalization()
+        numpy.testing.assert_array_equal((mean, deviation), self.dataset.statistics())
         augment = mio.Augment(self.context, "none", 12, 12, 1).set_normalization(mean, deviation)
         tuned = mio.Finetune(encoder, epochs=10, batch_size=8, learning_rate=0.05).run(train, augment, validation)
         self.assertGreater((tuned.predict(validation) == validation.labels()).mean(), 0.9)

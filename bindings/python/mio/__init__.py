@@ -388,6 +388,12 @@ class Encoder(_Learner):
         mean, deviation = _array(mean, numpy.float64, 1), _array(deviation, numpy.float64, 1)
         library().mio_encoder_set_normalization(self, len(mean), mean, deviation)
 
+    def normalization(self):
+        """(mean, deviation), one value a channel, in units of [0,1] pixels."""
+        mean, deviation = numpy.empty((2, self.input_shape[0]))
+        library().mio_encoder_get_normalization(self, len(mean), mean, deviation)
+        return mean, deviation
+
     def embed(self, images):
         """Features (count x feature_dim) of uint8 images (count x height x width x channels)."""
         images = _array(images, numpy.uint8, 4)

@@ -299,6 +299,7 @@ _SIGNATURES = {
     "mio_encoder_prediction_dim": ("s", [ENCODER, _SIZE]),
     "mio_encoder_input_shape": ("s", [ENCODER, _SIZE, _SIZE, _SIZE]),
     "mio_encoder_set_normalization": ("s", [ENCODER, c_size_t, DOUBLES, DOUBLES]),
+    "mio_encoder_get_normalization": ("s", [ENCODER, c_size_t, DOUBLES, DOUBLES]),
     "mio_encoder_tensor_count": (c_size_t, [ENCODER]),
     "mio_encoder_tensor": ("s", [ENCODER, c_size_t, POINTER(TensorInfo)]),
     "mio_encoder_get_tensor": ("s", [ENCODER, c_char_p, c_size_t, FLOATS]),

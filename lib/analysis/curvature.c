@@ -227,7 +227,7 @@ mio_status mio__curvature_begin(mio__curvature *c, mio_loss *loss, size_t pairs,
     const int keep = loss->pairs.keep_gradient;
     loss->pairs.keep_gradient = 1; /* which begins by clearing it */
     if (!status)
-        status = mio__pairs_begin(&loss->pairs, &batch, mio__loss_steepest(loss));
+        status = mio__pairs_begin(&loss->pairs, &batch, 1);
     loss->pairs.keep_gradient = keep;
     if (!status)
         status = allocate(c);

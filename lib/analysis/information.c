@@ -53,7 +53,7 @@ mio_status mio_analysis_mutual_information_at(mio_context *context, double posit
     mio_status status = check(context, temperatures, pairs, dim, z1, z2, information);
     if (status)
         return status;
-    status = mio__pairs_begin(&rows, &batch, mio__rate(fmin(temperatures[0], temperatures[1])));
+    status = mio__pairs_begin(&rows, &batch, 1);
     if (!status) {
         mio_mutual_information found = {0};
         estimate(&rows, mio__rate(positive_temperature), mio__rate(negative_temperature), &found);

@@ -188,9 +188,9 @@ static const mio__parameter prototype_parameters[] = {
     [PROTOTYPE_CLASSES] = MIO__COUNT("classes", 10, "number of prototypes; labels are 0 .. classes - 1", "classes"),
 };
 
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return mio__rate(p[TEMPERATURE]);
+    return mio__is_steep(mio__rate(p[TEMPERATURE]));
 }
 
 static double rate_of(const anchors *work)
@@ -413,7 +413,7 @@ const mio__loss_kind mio__loss_cam = {"cam",
 const mio__loss_kind mio__loss_prototype = {"prototype",
                                             prototype_parameters,
                                             2,
-                                            .steepest = steepest,
+                                            .needs_double = needs_double,
                                             .run = run_prototype,
                                             .extra = extra,
                                             .flags = MIO__LOSS_LABELS | MIO__LOSS_ONE_PAIR | MIO__LOSS_DIRECTIONS,

@@ -35,10 +35,10 @@ static const mio__parameter vicreg_parameters[] = {
     [COVARIANCE] = MIO__WEIGHT("covariance_weight", 1, "weight of the covariances between different columns"),
 };
 
-/* A weight that would take the matrix beyond float asks for double. */
-static double steepest_barlow(const double *p)
+/* A weight that would take the matrix beyond float. */
+static int barlow_needs_double(const double *p)
 {
-    return p[OFF_DIAGONAL] > 1e15 ? INFINITY : 0;
+    return p[OFF_DIAGONAL] > 1e15;
 }
 
 /* In extra: per worker, a strip of the matrix (width x BLOCK) and rows of a gradient (ROWS x BLOCK); both views'
@@ -374,7 +374,7 @@ static mio_status run_columns(mio_loss *loss, double *value)
 const mio__loss_kind mio__loss_barlow_twins = {"barlow_twins",
                                                barlow_parameters,
                                                1,
-                                               .steepest = steepest_barlow,
+                                               .needs_double = barlow_needs_double,
                                                .run = run_columns,
                                                .extra = extra,
                                                .flags = MIO__LOSS_COLUMNS,

@@ -152,17 +152,17 @@ double mio__loss_temperature(const mio_loss *loss, const char *name)
     return 0.5;
 }
 
-double mio__loss_steepest(const mio_loss *loss)
+int mio__loss_needs_double(const mio_loss *loss)
 {
-    return loss->kind->steepest ? loss->kind->steepest(loss->settings.values) : 0;
+    return loss->kind->needs_double && loss->kind->needs_double(loss->settings.values);
 }
 
-static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepest)
+static mio_status prepare(mio_loss *loss, const mio__batch *batch, int wide)
 {
     mio__pair_plan plan;
     size_t bytes = 0;
-    mio_status status = mio__pair_plan_make(loss->context, batch->pairs, batch->dim, batch->element, steepest,
-                                            loss->pairs.storage, &plan);
+    mio_status status =
+        mio__pair_plan_make(loss->context, batch->pairs, batch->dim, batch->element, wide, loss->pairs.storage, &plan);
     if (!status)
         status = extra_bytes(loss, &plan, &bytes);
     if (!status && bytes)
@@ -171,11 +171,11 @@ static mio_status prepare(mio_loss *loss, const mio__batch *batch, double steepe
 }
 
 /* Takes the batch in. What depends on its width and stays is made last: a batch that is refused fixes none. */
-static mio_status begin(mio_loss *loss, const mio__batch *batch, double steepest)
+static mio_status begin(mio_loss *loss, const mio__batch *batch, int wide)
 {
-    mio_status status = prepare(loss, batch, steepest);
+    mio_status status = prepare(loss, batch, wide);
     if (!status)
-        status = mio__pairs_begin(&loss->pairs, batch, steepest);
+        status = mio__pairs_begin(&loss->pairs, batch, wide);
     if (!status)
         status = mio__loss_make_tensors(loss, batch->dim);
     if (!status && loss->kind->flags & MIO__LOSS_QUEUE)
@@ -195,7 +195,7 @@ mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *va
     mio__loss_read_tensors(loss);
     mio_status status = check_shape(loss, batch->pairs, batch->dim);
     if (!status)
-        status = begin(loss, batch, mio__loss_steepest(loss));
+        status = begin(loss, batch, mio__loss_needs_double(loss));
     if (!status && loss->kind->run)
         status = loss->kind->run(loss, &result);
     else if (!status)
@@ -281,7 +281,7 @@ mio_status mio_loss_workspace_bytes(const mio_loss *loss, size_t pairs, size_t d
     mio_status status = check_shape(loss, pairs, dim);
     mio__pair_plan plan;
     if (!status)
-        status = mio__pair_plan_make(loss->context, pairs, dim, element_size, mio__loss_steepest(loss),
+        status = mio__pair_plan_make(loss->context, pairs, dim, element_size, mio__loss_needs_double(loss),
                                      loss->pairs.storage, &plan);
     size_t extra = 0;
     if (!status)

@@ -31,8 +31,8 @@ typedef struct mio__loss_kind {
     const char *name;
     const mio__parameter *parameters;
     size_t parameter_count;
-    /** The largest rate (1 / temperature) that its passes over tiles use; NULL: none has a rate. */
-    double (*steepest)(const double *p);
+    /** Whether float would lose digits or range at these parameters; NULL: never. */
+    int (*needs_double)(const double *p);
     /** Value of the batch that pairs holds; also writes the gradients that the batch asks for. Or: */
     double (*compute)(mio__pairs *pairs, const double *p);
     /** The same for a loss with memory or state of its own. It writes gradients only once nothing can fail any more. */
@@ -138,14 +138,19 @@ struct mio_loss {
 double mio__loss_temperature(const mio_loss *loss, const char *name);
 /** 1 / temperature, finite however small that is. */
 double mio__rate(double temperature);
+/** Whether passes over tiles at this rate lose digits in float. */
+static inline int mio__is_steep(double rate)
+{
+    return rate > MIO__PAIR_NARROW_RATE;
+}
 /** log(1 + exp(x)) and its derivative 1 / (1 + exp(-x)), for any x. */
 double mio__softplus(double x);
 double mio__sigmoid(double x);
 /** log(exp(a) + exp(b)); either may be -infinity. */
 double mio__log_add(double a, double b);
 
-/** The largest rate that a pass of the loss uses; 0 where none has one. */
-double mio__loss_steepest(const mio_loss *loss);
+/** Whether a batch is computed in double whatever it is given in. */
+int mio__loss_needs_double(const mio_loss *loss);
 /** mio_loss_compute in two steps, for a caller who may have to take the batch back: the state moves on in the
     second. */
 mio_status mio__loss_compute(mio_loss *loss, const mio__batch *batch, double *value);

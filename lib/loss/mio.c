@@ -30,9 +30,9 @@ static const mio__parameter decoupled_parameters[] = {
     [L2] = MIO__WEIGHT("l2_weight", 0, "weight of the mean square difference of the two views' unit vectors"),
 };
 
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return mio__rate(p[NEGATIVE]);
+    return mio__is_steep(mio__rate(p[NEGATIVE]));
 }
 
 /* The derivative of l2_weight MSE by each positive similarity: MSE = (2/d) (1 - mean s+). */
@@ -168,8 +168,12 @@ static void bend_decoupled(const mio_loss *loss, mio__forces *forces)
 }
 
 const mio__loss_kind mio__loss_mio = {
-    "mio", mio_parameters, 4, .steepest = steepest, .compute = compute_mio, .terms = terms_of_mio, .bend = bend_mio};
-const mio__loss_kind mio__loss_mio_decoupled = {
-    "mio_decoupled",       decoupled_parameters,         3,
-    .steepest = steepest,  .compute = compute_decoupled, .terms = terms_of_decoupled,
-    .bend = bend_decoupled};
+    "mio",           mio_parameters, 4, .needs_double = needs_double, .compute = compute_mio, .terms = terms_of_mio,
+    .bend = bend_mio};
+const mio__loss_kind mio__loss_mio_decoupled = {"mio_decoupled",
+                                                decoupled_parameters,
+                                                3,
+                                                .needs_double = needs_double,
+                                                .compute = compute_decoupled,
+                                                .terms = terms_of_decoupled,
+                                                .bend = bend_decoupled};

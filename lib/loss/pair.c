@@ -69,11 +69,11 @@ static size_t tiles_to_keep(const mio__pair_plan *plan)
                : 0;
 }
 
-mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
+mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, int wide,
                                mio__pair_storage storage, mio__pair_plan *plan)
 {
     mio__pair_plan made = {.pairs = pairs, .dim = dim, .workers = mio__workers(context)};
-    made.wide = element == sizeof(double) || steepest > MIO__PAIR_NARROW_RATE || pairs < FEW_PAIRS;
+    made.wide = wide || element == sizeof(double) || pairs < FEW_PAIRS;
     made.edge = choose_edge(pairs);
     int fits = pairs <= SIZE_MAX / 1024 && dim <= SIZE_MAX / 1024;
     if (fits) {
@@ -304,11 +304,11 @@ static void find_means(mio__pairs *pairs)
     pairs->mean_negative = (all - itself - 2 * positive) / fmax(2 * (double)count * (2 * (double)count - 2), 1);
 }
 
-mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest)
+mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, int wide)
 {
     mio__pair_plan plan;
     mio_status status =
-        mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, steepest, pairs->storage, &plan);
+        mio__pair_plan_make(pairs->context, batch->pairs, batch->dim, batch->element, wide, pairs->storage, &plan);
     if (!status)
         status = adopt(pairs, &plan);
     if (status)

@@ -81,15 +81,15 @@ typedef struct mio__pairs {
     double mean_positive, mean_negative; /* cosine similarities of the batch */
 } mio__pairs;
 
-/** Fills in the plan. Errors: MIO_ERROR_ARGUMENT (the sizes overflow). steepest: the largest rate of any pass. */
-mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, double steepest,
+/** Fills in the plan. Errors: MIO_ERROR_ARGUMENT (the sizes overflow). wide: passes in double whatever the element. */
+mio_status mio__pair_plan_make(const mio_context *context, size_t pairs, size_t dim, size_t element, int wide,
                                mio__pair_storage storage, mio__pair_plan *plan);
 
 /**
  * Takes a batch in: checks it, normalises its rows, finds the positives' similarities and the means; clears the
  * gradient. Nothing outside of pairs is written. Errors: MIO_ERROR_ARGUMENT (a non-finite value), MIO_ERROR_MEMORY.
  */
-mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, double steepest);
+mio_status mio__pairs_begin(mio__pairs *pairs, const mio__batch *batch, int wide);
 void mio__pairs_free(mio__pairs *pairs);
 /** mio__pairs_begin does it unless the storage is MIO__PAIR_NOTHING. */
 void mio__pairs_clear_gradient(mio__pairs *pairs);

@@ -14,9 +14,9 @@
 
 enum { TEMPERATURE };
 
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return mio__rate(p[TEMPERATURE]);
+    return mio__is_steep(mio__rate(p[TEMPERATURE]));
 }
 
 static const mio__parameter moco_parameters[] = {
@@ -203,7 +203,7 @@ static void advance_nnclr(mio_loss *loss)
 const mio__loss_kind mio__loss_moco = {"moco",
                                        moco_parameters,
                                        2,
-                                       .steepest = steepest,
+                                       .needs_double = needs_double,
                                        .run = run_moco,
                                        .advance = advance_moco,
                                        .extra = moco_extra,
@@ -213,7 +213,7 @@ const mio__loss_kind mio__loss_moco = {"moco",
 const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         nnclr_parameters,
                                         2,
-                                        .steepest = steepest,
+                                        .needs_double = needs_double,
                                         .run = run_nnclr,
                                         .advance = advance_nnclr,
                                         .extra = nnclr_extra,

@@ -21,9 +21,9 @@ static double scale_of(const double *p)
 }
 
 /* A large bias costs float as many digits as a large scale. */
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return fmax(scale_of(p), fabs(p[BIAS]));
+    return mio__is_steep(fmax(scale_of(p), fabs(p[BIAS])));
 }
 
 static mio_status run(mio_loss *loss, double *value)
@@ -68,7 +68,7 @@ static void bend(const mio_loss *loss, mio__forces *forces)
 const mio__loss_kind mio__loss_siglip = {"siglip",
                                          parameters,
                                          2,
-                                         .steepest = steepest,
+                                         .needs_double = needs_double,
                                          .run = run,
                                          .flags = MIO__LOSS_KEEP,
                                          .terms = terms,

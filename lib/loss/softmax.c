@@ -12,9 +12,9 @@
 /* Places of the parameters. */
 enum { TEMPERATURE, SIGMA = 1, BETA = 1, PRIOR = 2 };
 
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return mio__rate(p[0]);
+    return mio__is_steep(mio__rate(p[0]));
 }
 
 static void set_weight(mio__pairs *pairs, size_t term, size_t view, size_t b, double factor, double shift)
@@ -191,9 +191,9 @@ static const mio__parameter hcl_parameters[] = {
 };
 
 /* The sums' error grows where the presumed positives are taken out of them. */
-static double steepest_hcl(const double *p)
+static int hcl_needs_double(const double *p)
 {
-    return (1 + p[BETA]) * mio__rate(p[TEMPERATURE]) / (1 - p[PRIOR]);
+    return mio__is_steep((1 + p[BETA]) * mio__rate(p[TEMPERATURE]) / (1 - p[PRIOR]));
 }
 
 /* One row: r = log(R) - x. Returns the row's loss and its derivatives by r and, with r held, by x. */
@@ -289,7 +289,7 @@ static void bend_hcl(const mio_loss *loss, mio__forces *forces)
 const mio__loss_kind mio__loss_nt_xent = {"nt_xent",
                                           nt_xent_parameters,
                                           1,
-                                          .steepest = steepest,
+                                          .needs_double = needs_double,
                                           .compute = compute_nt_xent,
                                           .storage = MIO__PAIR_FOR_SEVERAL,
                                           .terms = terms_of_softmax,
@@ -297,7 +297,7 @@ const mio__loss_kind mio__loss_nt_xent = {"nt_xent",
 const mio__loss_kind mio__loss_dcl = {"dcl",
                                       dcl_parameters,
                                       1,
-                                      .steepest = steepest,
+                                      .needs_double = needs_double,
                                       .compute = compute_dcl,
                                       .storage = MIO__PAIR_FOR_SEVERAL,
                                       .terms = terms_of_softmax,
@@ -305,7 +305,7 @@ const mio__loss_kind mio__loss_dcl = {"dcl",
 const mio__loss_kind mio__loss_dclw = {"dclw",
                                        dcl_parameters,
                                        2,
-                                       .steepest = steepest,
+                                       .needs_double = needs_double,
                                        .compute = compute_dclw,
                                        .flags = MIO__LOSS_STOP_GRADIENT,
                                        .storage = MIO__PAIR_FOR_SEVERAL,
@@ -314,7 +314,7 @@ const mio__loss_kind mio__loss_dclw = {"dclw",
 const mio__loss_kind mio__loss_hcl = {"hcl",
                                       hcl_parameters,
                                       3,
-                                      .steepest = steepest_hcl,
+                                      .needs_double = hcl_needs_double,
                                       .compute = compute_hcl,
                                       .storage = MIO__PAIR_FOR_SEVERAL,
                                       .terms = terms_of_hcl,

@@ -20,9 +20,9 @@ static const mio__parameter parameters[] = {
     [GAMMA] = {"gamma", MIO_PARAMETER_REAL, 0.9, 0, 1, 1, 0, NULL, "weight of the new value in the moving average", ""},
 };
 
-static double steepest(const double *p)
+static int needs_double(const double *p)
 {
-    return mio__rate(p[TEMPERATURE]);
+    return mio__is_steep(mio__rate(p[TEMPERATURE]));
 }
 
 /* The new averages' logarithms, one an image, wait here until the state moves on. */
@@ -113,7 +113,7 @@ static void advance(mio_loss *loss)
 const mio__loss_kind mio__loss_sogclr = {"sogclr",
                                          parameters,
                                          2,
-                                         .steepest = steepest,
+                                         .needs_double = needs_double,
                                          .run = run,
                                          .advance = advance,
                                          .flags = MIO__LOSS_INDICES | MIO__LOSS_KEEP | MIO__LOSS_STOP_GRADIENT,

@@ -15,10 +15,10 @@ enum { TEMPERATURE, BASE };
 /* A rate at which exp(rate s) is 1 for every cosine, and still 0 for pairs that are left out (s = -infinity). */
 static const double flat = 1e-30;
 
-/* A scale that would take the gradient's sums beyond float asks for double. */
-static double steepest(const double *p)
+/* The second: a scale that would take the gradient's sums beyond float. */
+static int needs_double(const double *p)
 {
-    return p[TEMPERATURE] / p[BASE] > 1e15 ? INFINITY : mio__rate(p[TEMPERATURE]);
+    return mio__is_steep(mio__rate(p[TEMPERATURE])) || p[TEMPERATURE] / p[BASE] > 1e15;
 }
 
 /* Other rows of a row's label, the positive included. */
@@ -195,9 +195,9 @@ static const mio__parameter schane_parameters[] = {
     [TEMPERATURE] = MIO__TEMPERATURE("temperature", 0.5, "temperature of the similarities"),
 };
 
-static double steepest_schane(const double *p)
+static int schane_needs_double(const double *p)
 {
-    return 2 * mio__rate(p[TEMPERATURE]);
+    return mio__is_steep(2 * mio__rate(p[TEMPERATURE]));
 }
 
 /* Terms: 0, exp(2x) over negatives; 1, exp(x) over negatives; 2, exp(x) over positives but for the other view. */
@@ -288,7 +288,7 @@ static void bend_schane(const mio_loss *loss, mio__forces *forces)
 const mio__loss_kind mio__loss_supcon = {"supcon",
                                          supcon_parameters,
                                          2,
-                                         .steepest = steepest,
+                                         .needs_double = needs_double,
                                          .run = run_supcon,
                                          .extra = extra_of_supcon,
                                          .flags = MIO__LOSS_MAY_LABEL,
@@ -298,7 +298,7 @@ const mio__loss_kind mio__loss_supcon = {"supcon",
 const mio__loss_kind mio__loss_schane = {"schane",
                                          schane_parameters,
                                          1,
-                                         .steepest = steepest_schane,
+                                         .needs_double = schane_needs_double,
                                          .run = run_schane,
                                          .flags = MIO__LOSS_LABELS,
                                          .storage = MIO__PAIR_FOR_SEVERAL,

@@ -1,78 +1,11 @@
 #include "analysis/lanczos.h"
 
 #include "analysis/differences.h"
+#include "core/eigenvalues.h"
 #include "core/random.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
-
-/* ---- the tridiagonal matrix ---- */
-
-/* One QL step with Wilkinson's shift on rows first .. last, whose neighbours outside are decoupled; the rotations also
-   turn the first row of the eigenvectors. */
-static void ql_step(size_t first, size_t last, double *d, double *e, double *row)
-{
-    const double half = (d[first + 1] - d[first]) / (2 * e[first]), root = hypot(half, 1);
-    double shifted = d[last] - d[first] + e[first] / (half + copysign(root, half));
-    double sine = 1, cosine = 1, carried = 0;
-    for (size_t i = last; i-- > first;) {
-        const double bulge = sine * e[i], beside = cosine * e[i], length = hypot(bulge, shifted);
-        e[i + 1] = length;
-        if (length == 0) { /* the matrix falls apart here */
-            d[i + 1] -= carried;
-            e[last] = 0;
-            return;
-        }
-        sine = bulge / length;
-        cosine = shifted / length;
-        shifted = d[i + 1] - carried;
-        const double turned = (d[i] - shifted) * sine + 2 * cosine * beside;
-        carried = sine * turned;
-        d[i + 1] = shifted + carried;
-        shifted = cosine * turned - beside;
-        const double right = row[i + 1];
-        row[i + 1] = sine * row[i] + cosine * right;
-        row[i] = cosine * row[i] - sine * right;
-    }
-    d[first] -= carried;
-    e[first] = shifted;
-    e[last] = 0;
-}
-
-static void sort(size_t n, double *values, double *weights)
-{
-    for (size_t i = 1; i < n; i++) {
-        const double value = values[i], weight = weights[i];
-        size_t at = i;
-        for (; at && values[at - 1] > value; at--) {
-            values[at] = values[at - 1];
-            weights[at] = weights[at - 1];
-        }
-        values[at] = value;
-        weights[at] = weight;
-    }
-}
-
-void mio__tridiagonal(size_t n, double *diagonal, double *beside, double *weights)
-{
-    enum { PATIENCE = 100 }; /* steps for one value; a few are enough for finite matrices */
-    for (size_t i = 0; i < n; i++)
-        weights[i] = i == 0;
-    beside[n - 1] = 0;
-    for (size_t first = 0; first < n; first++)
-        for (size_t step = 0; step < PATIENCE; step++) {
-            size_t last = first;
-            while (last + 1 < n && fabs(beside[last]) > DBL_EPSILON * (fabs(diagonal[last]) + fabs(diagonal[last + 1])))
-                last++;
-            if (last == first)
-                break;
-            ql_step(first, last, diagonal, beside, weights);
-        }
-    for (size_t i = 0; i < n; i++)
-        weights[i] *= weights[i];
-    sort(n, diagonal, weights);
-}
 
 /* ---- the basis ---- */
 

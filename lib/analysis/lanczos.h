@@ -20,10 +20,5 @@ typedef struct mio__operator {
  */
 mio_status mio__lanczos(mio_context *context, const mio__operator *operator, size_t steps, uint64_t probe,
                         double *values, double *weights, size_t *count);
-/**
- * Eigenvalues of a symmetric tridiagonal matrix, in place of the diagonal, ascending, and the squared first components
- * of their vectors. beside: n - 1 values next to the diagonal, overwritten; room for n. By implicit QL steps.
- */
-void mio__tridiagonal(size_t n, double *diagonal, double *beside, double *weights);
 
 #endif

@@ -1,7 +1,7 @@
 #include "train/monitor.h"
 
+#include "core/eigenvalues.h"
 #include "loss/loss.h"
-#include "train/eigenvalues.h"
 
 #include <math.h>
 #include <string.h>
@@ -209,6 +209,6 @@ void mio__monitor_measure(mio__monitor *monitor, size_t pairs, size_t dim, const
     mio__parallel(context, workers, 2 * m.pairs, sum_row, &m);
     mio__parallel(context, workers, m.order, gram_row, &m);
     mio__parallel(context, workers, m.dim, channel_deviation, &m);
-    mio__eigenvalues(context, m.order, m.gram, m.scratch, m.values);
+    mio__eigenvalues(m.order, m.gram, m.scratch, m.values);
     combine(&m, report);
 }

@@ -1,6 +1,7 @@
 /* Hessians by the rows: against differences of gradients, against their own symmetries, and their spectra against a
    dense eigen-solver. */
 #include "analysis/lanczos.h"
+#include "core/eigenvalues.h"
 #include "loss/support.h"
 #include "support/allocator.h"
 

@@ -1,8 +1,8 @@
 /* libmio: what every header shares: symbol visibility, status codes, the last error, named parameters.
 
-   Ownership: an object that a call gives through its last argument is the caller's, who gives it back by the noun's
-   _release; it keeps alive what it was made from. An object or text that a call returns is borrowed, but what _retain
-   returns is an owner more. Arrays are the caller's, and read or written during the call alone, unless it says
+   Ownership: an object that a call gives through a pointer argument is the caller's, who gives it back by the noun's
+   _release; it keeps alive what it was made from. An object that a call returns is borrowed, but what _retain returns
+   is an owner more. Texts are borrowed either way. Arrays are the caller's, and read or written during the call alone, unless it says
    otherwise. */
 #ifndef MIO_COMMON_H
 #define MIO_COMMON_H

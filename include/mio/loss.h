@@ -45,7 +45,7 @@ MIO_API mio_status mio_loss_parameter(const mio_loss *loss, size_t index, mio_pa
  * z1 and z2 may alias; the outputs overlap nothing. Any alignment of the element type.
  * A row of exact zeros has unit vector 0 and gradient 0 and is counted (mio_loss_zero_rows). A gradient beyond the
  * range of float saturates at its largest value.
- * supcon takes labels, and is NT-Xent without; schane, cam, prototype need labels and sogclr indices
+ * supcon takes labels, and is a multiple of NT-Xent without; schane, cam, prototype need labels and sogclr indices
  * (mio_loss_set_batch); byol, simsiam, moco and nnclr take targets (mio_loss_set_targets), else z of the other view
  * stands for them as a constant; in moco z1 are queries, z2 keys, and grad_z2 is 0. Only a call that asks for a
  * gradient moves queues and moving averages on.

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The one piece of state outside a context: fixed in size, so that running out of memory can be reported. */
+/* The last error of each thread: fixed in size, so that running out of memory can be reported. */
 static _Thread_local char last_error[512];
 
 mio_status mio__fail(mio_status status, const char *format, ...)

@@ -3,7 +3,6 @@
 #include <string.h>
 #ifndef MIO_DOUBLE
 #include <libxsmm.h>
-#include <pthread.h>
 #endif
 
 /* Columns and rows of C that plain C keeps in registers; pairs of blocks that one call of a JIT kernel takes; rows that
@@ -11,12 +10,6 @@
 enum { TILE_M = 8, TILE_N = 4, PAIRS = 256, STREAMED_ROWS = 16 };
 
 typedef void (*kernel)(void);
-
-#ifndef MIO_DOUBLE
-/* libxsmm 1.17 numbers the threads that ever asked it for a kernel, modulo 1024, and lets those of one number share a
-   memory of the last kernels without a lock: one could be given the kernel of another shape. */
-static pthread_mutex_t dispatching = PTHREAD_MUTEX_INITIALIZER;
-#endif
 
 static kernel resolve(const mio__gemm *gemm, int accumulate)
 {
@@ -31,11 +24,11 @@ static kernel resolve(const mio__gemm *gemm, int accumulate)
     if (gemm->transpose_a)
         return NULL;
     mio__jit_start();
-    pthread_mutex_lock(&dispatching);
+    mio__jit_lock();
     const kernel found = (kernel)libxsmm_smmdispatch_reducebatch_addr(
         (libxsmm_blasint)gemm->m, (libxsmm_blasint)gemm->n, (libxsmm_blasint)gemm->k, &lda, &ldb, &ldc, &alpha, &beta,
         &flags, NULL);
-    pthread_mutex_unlock(&dispatching);
+    mio__jit_unlock();
     return found;
 #endif
 }

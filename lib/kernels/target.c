@@ -2,6 +2,7 @@
 
 #include <libxsmm.h>
 #include <mio/context.h>
+#include <pthread.h>
 #include <unistd.h>
 
 /* libxsmm 1.17 locks a file in /tmp to learn whether it is alone on the machine, and keeps what fcntl returned, 0, for
@@ -11,15 +12,48 @@
 extern int internal_singleton_handle __attribute__((weak));
 extern char internal_singleton_fname[] __attribute__((weak));
 
-void mio__jit_start(void)
+/* libxsmm's start asks atexit to unmap its kernels at the process's end, while other threads, or the host's own handlers
+   of the end, may still run them. The linker's --wrap brings the shared library's requests here, and that one is
+   dropped: the kernels stay until the process is gone. Others go on to what atexit itself calls. Weak: a host of
+   libmio.a may wrap atexit itself. */
+static _Thread_local int starting;
+extern void *__dso_handle __attribute__((visibility("hidden")));
+int __cxa_atexit(void (*function)(void *), void *argument, void *library);
+int __wrap_atexit(void (*function)(void)) __attribute__((weak));
+
+int __wrap_atexit(void (*function)(void))
 {
-    const int known = &internal_singleton_handle && &internal_singleton_fname;
-    if (known && __atomic_load_n(&internal_singleton_handle, __ATOMIC_ACQUIRE) < 0)
-        return; /* started before; 0 until then */
+    const union {
+        void (*given)(void);
+        void (*taken)(void *);
+    } handler = {function};
+    return starting ? 0 : __cxa_atexit(handler.taken, NULL, &__dso_handle);
+}
+
+static pthread_mutex_t jit = PTHREAD_MUTEX_INITIALIZER;
+
+void mio__jit_lock(void)
+{
+    pthread_mutex_lock(&jit);
+}
+
+void mio__jit_unlock(void)
+{
+    pthread_mutex_unlock(&jit);
+}
+
+static void survive_forks(void)
+{
+    pthread_atfork(mio__jit_lock, mio__jit_unlock, mio__jit_unlock);
+}
+
+/* Under the lock. known: that the version has the names above. */
+static void start(int known)
+{
+    starting = 1;
     libxsmm_init();
-    if (!known)
-        return;
-    const int handle = __atomic_exchange_n(&internal_singleton_handle, -1, __ATOMIC_ACQ_REL);
+    starting = 0;
+    const int handle = known ? __atomic_exchange_n(&internal_singleton_handle, -1, __ATOMIC_ACQ_REL) : -1;
     if (handle < 0)
         return;
     unlink(internal_singleton_fname);
@@ -27,14 +61,16 @@ void mio__jit_start(void)
         close(handle);
 }
 
-/* libxsmm's first use asks atexit to unmap its kernels at the process's end, while other threads, or the host's own
-   handlers of the end, may still run them. In the shared library nothing else asks, and the linker's --wrap brings that
-   request here: the kernels stay until the process is gone. */
-int __wrap_atexit(void (*function)(void)) __attribute__((weak)); /* a host of libmio.a may have its own */
-int __wrap_atexit(void (*function)(void))
+void mio__jit_start(void)
 {
-    (void)function;
-    return 0;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const int known = &internal_singleton_handle && &internal_singleton_fname;
+    if (known && __atomic_load_n(&internal_singleton_handle, __ATOMIC_ACQUIRE) < 0)
+        return; /* started before; 0 until then */
+    pthread_once(&once, survive_forks);
+    mio__jit_lock();
+    start(known);
+    mio__jit_unlock();
 }
 
 #ifdef MIO_HAVE_X86_VARIANTS

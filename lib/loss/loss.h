@@ -19,7 +19,7 @@ enum {
     MIO__LOSS_STOP_GRADIENT = 64, /* holds constant, in its gradient, what moves with the rows: no function has it */
     MIO__LOSS_PREDICTIONS = 128,  /* its rows are predictions of the other view's targets */
     MIO__LOSS_KEYS = 256,         /* view 2 has constant keys, and no gradient */
-    MIO__LOSS_DIRECTIONS = 512,   /* a function of the rows' directions whose forces are not known in parts */
+    MIO__LOSS_DIRECTIONS = 512,   /* its Hessian by differences takes steps by the rows' lengths, and holds zero rows */
     MIO__LOSS_COLUMNS = 1024,     /* a function of the columns less their means */
     MIO__LOSS_MAY_LABEL = 2048    /* uses labels where there are some */
 };

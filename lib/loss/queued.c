@@ -208,7 +208,7 @@ const mio__loss_kind mio__loss_moco = {"moco",
                                        .advance = advance_moco,
                                        .extra = moco_extra,
                                        .flags = MIO__LOSS_ONE_PAIR | MIO__LOSS_TARGETS | MIO__LOSS_KEYS |
-                                                MIO__LOSS_QUEUE | MIO__LOSS_STOP_GRADIENT | MIO__LOSS_DIRECTIONS,
+                                                MIO__LOSS_QUEUE | MIO__LOSS_STOP_GRADIENT,
                                        .storage = MIO__PAIR_ROWS_ALONE};
 const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         nnclr_parameters,
@@ -218,5 +218,5 @@ const mio__loss_kind mio__loss_nnclr = {"nnclr",
                                         .advance = advance_nnclr,
                                         .extra = nnclr_extra,
                                         .flags = MIO__LOSS_TARGETS | MIO__LOSS_PREDICTIONS | MIO__LOSS_QUEUE |
-                                                 MIO__LOSS_STOP_GRADIENT | MIO__LOSS_DIRECTIONS,
+                                                 MIO__LOSS_STOP_GRADIENT,
                                         .storage = MIO__PAIR_ROWS_ALONE};

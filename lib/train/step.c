@@ -154,9 +154,8 @@ mio_status mio__step_gradients(mio_trainer *trainer, const mio_batch *batch, dou
 /* Whether the encoder can take what the course gives it; fails as the step would. */
 static mio_status check_cut(const mio_trainer *trainer, const course *c)
 {
-    return mio__encoder_check_batch(trainer->encoder, c->cut.views, c->cut.count)
-               ? mio__fail(MIO_ERROR_STATE, "%s", mio_last_error())
-               : MIO_OK;
+    const mio_status status = mio__encoder_check_batch(trainer->encoder, c->cut.views, c->cut.count);
+    return status == MIO_ERROR_ARGUMENT ? mio__fail(MIO_ERROR_STATE, "%s", mio_last_error()) : status;
 }
 
 mio_status mio__step_check_last_batch(const mio_trainer *trainer)

@@ -66,6 +66,7 @@ int main(void)
 {
     int failures = 0;
     for (int turn = 0; turn < TURNS; turn++) {
+        fflush(stdout); /* or the child prints it again */
         const pid_t child = fork();
         if (child < 0)
             return 1;
